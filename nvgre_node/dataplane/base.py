@@ -1,0 +1,73 @@
+"""What every data plane offers: the interface behind which the implementations of the NVE meet. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Protocol
+
+from nvgre_node.policy import NvePolicy
+
+
+class Drop(IntEnum):
+    """Why an NVE dropped a frame: exactly one reason each (G16). The order is that of `bpf/counters.h`."""
+
+    UNKNOWN_UNICAST = 0
+    OWN_ADDRESS = 1
+    TOO_BIG = 2
+    NO_ROUTE = 3
+    NO_NEIGHBOUR = 4
+    TAG_DEPTH = 5
+    MALFORMED = 6
+    BAD_OUTER = 7
+    OUTER_FRAGMENT = 8
+    CHECKSUM_BIT = 9
+    SEQUENCE_BIT = 10
+    RESERVED_BITS = 11
+    NO_KEY = 12
+    VERSION = 13
+    PROTOCOL_TYPE = 14
+    TRUNCATED = 15
+    RESERVED_VSID = 16
+    UNKNOWN_VSID = 17
+    SOURCE_PA = 18
+    INNER_TAG = 19
+    NOT_LOCAL = 20
+
+    @property
+    def label(self) -> str:
+        """The reason in words: `unknown unicast`."""
+        return self.name.lower().replace("_", " ")
+
+
+@dataclass(frozen=True)
+class SubnetCounters:
+    """What one NVE did for one virtual subnet. Packets are wire packets; bytes are those of inner frames."""
+
+    encapsulated: int = 0
+    encapsulated_bytes: int = 0
+    decapsulated: int = 0
+    decapsulated_bytes: int = 0
+    local: int = 0
+    told_too_big: int = 0
+    dropped: Mapping[Drop, int] = field(default_factory=dict)
+
+
+NO_SUBNET = 0
+"""The key under which packets are counted that belong to no virtual subnet of this NVE."""
+
+
+class DataPlane(Protocol):
+    """The NVE of one provider host. Its methods run inside that host's network namespace."""
+
+    name: str
+
+    def attach(self, policy: NvePolicy, uplinks: tuple[str, ...]) -> None:
+        """Puts the policy into force on the ports it names and on these uplinks; all of them exist and are up."""
+
+    def counters(self) -> dict[int, SubnetCounters]:
+        """Counters since attach, by VSID; NO_SUBNET holds what could be given to none."""
+
+    def close(self) -> None:
+        """Lets go of everything that attach made outside the namespace. Safe to call twice."""

@@ -1,0 +1,68 @@
+/* What the NVE did: counters per virtual subnet, and one named reason for every drop (G16). */
+#pragma once
+#include "wire.h"
+
+/* The order is that of nvgre_node.dataplane.base.Drop. */
+enum drop {
+	/* from a VM */
+	DROP_UNKNOWN_UNICAST,
+	DROP_OWN_ADDRESS,
+	DROP_TOO_BIG,
+	DROP_NO_ROUTE,
+	DROP_NO_NEIGHBOUR,
+	DROP_TAG_DEPTH,
+	DROP_MALFORMED,
+	/* from the underlay */
+	DROP_BAD_OUTER,
+	DROP_OUTER_FRAGMENT,
+	DROP_CHECKSUM_BIT,
+	DROP_SEQUENCE_BIT,
+	DROP_RESERVED_BITS,
+	DROP_NO_KEY,
+	DROP_VERSION,
+	DROP_PROTOCOL_TYPE,
+	DROP_TRUNCATED,
+	DROP_RESERVED_VSID,
+	DROP_UNKNOWN_VSID,
+	DROP_SOURCE_PA,
+	DROP_INNER_TAG,
+	DROP_NOT_LOCAL,
+	DROP_REASONS
+};
+
+/* Mirrored by nvgre_node.dataplane.ebpf.SubnetCounters. Packets are wire packets: a GSO frame counts once per segment. */
+struct subnet_counters {
+	__u64 encapsulated;
+	__u64 encapsulated_bytes;
+	__u64 decapsulated;
+	__u64 decapsulated_bytes;
+	__u64 local;
+	__u64 told_too_big;
+	__u64 dropped[DROP_REASONS];
+};
+
+/* Indexed by a subnet's slot. Slot 0 counts what belongs to no subnet. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct subnet_counters);
+} counters SEC(".maps");
+
+static __always_inline struct subnet_counters *counters_of(__u32 slot)
+{
+	return bpf_map_lookup_elem(&counters, &slot);
+}
+
+static __always_inline __u32 packets_in(const struct __sk_buff *skb)
+{
+	return skb->gso_segs ?: 1;
+}
+
+static __always_inline int drop(const struct __sk_buff *skb, __u32 slot, enum drop reason)
+{
+	struct subnet_counters *subnet = counters_of(slot);
+	if (subnet && reason < DROP_REASONS)
+		subnet->dropped[reason] += packets_in(skb);
+	return TC_ACT_SHOT;
+}

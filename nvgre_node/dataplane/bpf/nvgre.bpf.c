@@ -1,0 +1,58 @@
+/*
+ * The NVE of RFC 7637 as two tc programs: `from_port` on each VM's port, `from_uplink` on each link to the underlay.
+ * Read this file first; each step is a header of its own, in the order in which a packet meets them.
+ */
+#include "decapsulate.h"
+
+#define MAX_TAGS 4
+#define PACKET_HOST 0
+
+/* I5: removes every 802.1Q and 802.1ad tag. Returns 0 when none is left. */
+static __always_inline int strip_tags(struct __sk_buff *skb)
+{
+#pragma unroll
+	for (int i = 0; i < MAX_TAGS; i++)
+		if (skb->vlan_present && bpf_skb_vlan_pop(skb))
+			return -1;
+	return skb->vlan_present || is_tag(skb->protocol);
+}
+
+SEC("tc")
+int from_port(struct __sk_buff *skb)
+{
+	__u32 ifindex = skb->ingress_ifindex;
+	struct port *port = bpf_map_lookup_elem(&ports, &ifindex);
+	if (!port)
+		return drop(skb, 0, DROP_MALFORMED);
+	if (strip_tags(skb))
+		return drop(skb, port->slot, DROP_TAG_DEPTH);
+
+	struct ethhdr *eth = (void *)(long)skb->data;
+	if ((void *)(eth + 1) > (void *)(long)skb->data_end)
+		return drop(skb, port->slot, DROP_MALFORMED);
+	if (eth->h_dest[0] & 1) {
+		replicate_local(skb, port->vsid);
+		return replicate_remote(skb, port);
+	}
+	struct record *record = find_record(port->vsid, eth->h_dest);
+	if (!record)
+		return drop(skb, port->slot, DROP_UNKNOWN_UNICAST);
+	if (!record->ifindex)
+		return encapsulate(skb, port, record);
+	if (record->ifindex == ifindex)
+		return drop(skb, port->slot, DROP_OWN_ADDRESS);
+
+	struct subnet_counters *subnet = counters_of(port->slot);
+	if (subnet)
+		subnet->local += packets_in(skb);
+	bpf_skb_change_type(skb, PACKET_HOST);
+	return bpf_redirect_peer(record->ifindex, 0);
+}
+
+SEC("tc")
+int from_uplink(struct __sk_buff *skb)
+{
+	return decapsulate(skb);
+}
+
+char LICENSE[] SEC("license") = "GPL";

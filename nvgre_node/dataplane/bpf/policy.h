@@ -1,0 +1,108 @@
+/* The policy tables: what user space wrote from the lookup records. Layouts are mirrored in nvgre_node.dataplane.ebpf. */
+#pragma once
+#include "wire.h"
+
+/* How many NVEs, and how many ports of one host, a virtual subnet may have: bounds the replication loops. */
+#define MAX_REPLICAS 128
+
+/* One per provider host, at index 0. */
+struct nve {
+	__be32 pa;
+	__u8 flowid_from_flow; /* G8; 0: FlowID is always zero, G9 */
+	__u8 tell_too_big;     /* 0: the black hole */
+	__u16 reserved;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct nve);
+} nve SEC(".maps");
+
+/* By interface index: the virtual subnet of a VM's port. */
+struct port {
+	__u32 vsid;
+	__u32 slot;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct port);
+} ports SEC(".maps");
+
+/* By VSID: the subnets that this host serves. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, __u32); /* slot */
+} subnets SEC(".maps");
+
+/* The lookup records: where a MAC address of a virtual subnet is. */
+struct record_key {
+	__u32 vsid;
+	__u8 mac[ETH_ALEN];
+	__u16 reserved;
+};
+
+struct record {
+	__u32 ifindex; /* of a local port, or 0 */
+	__be32 pa;     /* of the remote NVE, or 0 */
+	__u32 vsid;    /* the VSID to deliver into */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct record_key);
+	__type(value, struct record);
+} records SEC(".maps");
+
+/* C1: the PAs that may send into a virtual subnet. */
+struct peer_key {
+	__u32 vsid;
+	__be32 pa;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct peer_key);
+	__type(value, __u32); /* slot */
+} peers SEC(".maps");
+
+/* B5: where a broadcast of a virtual subnet goes, by VSID and position; the first gap ends the list. */
+struct replica_key {
+	__u32 vsid;
+	__u32 position;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct replica_key);
+	__type(value, __u32); /* interface index */
+} local_replicas SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct replica_key);
+	__type(value, __be32); /* PA */
+} remote_replicas SEC(".maps");
+
+static __always_inline struct nve *this_nve(void)
+{
+	__u32 index = 0;
+	return bpf_map_lookup_elem(&nve, &index);
+}
+
+static __always_inline struct record *find_record(__u32 vsid, const __u8 *mac)
+{
+	struct record_key key = {.vsid = vsid};
+	__builtin_memcpy(key.mac, mac, ETH_ALEN);
+	return bpf_map_lookup_elem(&records, &key);
+}

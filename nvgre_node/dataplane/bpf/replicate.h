@@ -1,0 +1,52 @@
+/* Broadcast and multicast: one copy to each local port, one encapsulated copy to each remote NVE (N-way unicast, B5). */
+#pragma once
+#include "encapsulate.h"
+
+/* Copies the inner frame to the subnet's ports on this host, but not back to where it came from. */
+static __always_inline void replicate_local(struct __sk_buff *skb, __u32 vsid)
+{
+	for (__u32 position = 0; position < MAX_REPLICAS; position++) {
+		struct replica_key key = {.vsid = vsid, .position = position};
+		__u32 *ifindex = bpf_map_lookup_elem(&local_replicas, &key);
+		if (!ifindex)
+			break;
+		if (*ifindex != skb->ingress_ifindex)
+			bpf_clone_redirect(skb, *ifindex, 0);
+	}
+}
+
+static __always_inline int replicate_remote(struct __sk_buff *skb, const struct port *port)
+{
+	struct nve *nve = this_nve();
+	struct bpf_fib_lookup path;
+	if (!nve)
+		return TC_ACT_SHOT;
+	struct shipment to = {
+		.vsid = port->vsid,
+		.flow_id = nve->flowid_from_flow ? flow_id(skb) : 0,
+		.frame_bytes = skb->len,
+	};
+	__u32 packet = packet_length(skb);
+	int roomy = 0;
+	for (__u32 position = 0; position < MAX_REPLICAS; position++) {
+		struct replica_key key = {.vsid = port->vsid, .position = position};
+		__be32 *pa = bpf_map_lookup_elem(&remote_replicas, &key);
+		if (!pa)
+			break;
+		to.pa = *pa;
+		long found = find_path(skb, nve, to.pa, packet, &path);
+		if (found) {
+			drop(skb, port->slot,
+			     found == BPF_FIB_LKUP_RET_FRAG_NEEDED ? DROP_TOO_BIG :
+			     found == BPF_FIB_LKUP_RET_NO_NEIGH    ? DROP_NO_NEIGHBOUR :
+								     DROP_NO_ROUTE);
+			continue;
+		}
+		if ((!roomy && make_room(skb)) || write_outer(skb, nve, &to, &path))
+			return drop(skb, port->slot, DROP_MALFORMED);
+		roomy = 1;
+		bpf_clone_redirect(skb, path.ifindex, 0);
+		count_encapsulated(skb, port->slot, to.frame_bytes);
+	}
+	return TC_ACT_SHOT; /* the original; its copies are under way */
+}

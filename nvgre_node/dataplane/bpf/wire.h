@@ -1,0 +1,70 @@
+/* The wire format: outer IPv4, GRE with NVGRE's key, inner Ethernet (RFC 7637 section 3.2). */
+#pragma once
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define GRE_CHECKSUM 0x8000 /* C, G1 */
+#define GRE_ROUTING 0x4000  /* bit 1, G12 */
+#define GRE_KEY 0x2000      /* K, G2 */
+#define GRE_SEQUENCE 0x1000 /* S, G1 */
+#define GRE_RESERVED 0x0c00 /* bits 4 and 5, G12; bits 6 to 12 are ignored, G13 */
+#define GRE_VERSION 0x0007  /* G14 */
+
+#define VSID_FIRST 0x001000 /* V1 */
+#define VSID_LAST 0xfffffe  /* V2 */
+
+#define IP_DF 0x4000
+#define IP_FRAGMENT 0x3fff /* MF and offset */
+#define OUTER_TTL 64
+
+struct gre {
+	__be16 flags;
+	__be16 protocol;
+	__be32 key; /* VSID << 8 | FlowID, G5 */
+} __attribute__((packed));
+
+/* What encapsulation puts in front of an inner frame. */
+struct outer {
+	struct ethhdr eth;
+	struct iphdr ip;
+	struct gre gre;
+} __attribute__((packed));
+
+#define OUTER_LEN ((int)sizeof(struct outer))
+/* What the inner IP packet grows by: outer IPv4, GRE and the inner Ethernet header. */
+#define OVERHEAD ((int)(sizeof(struct iphdr) + sizeof(struct gre) + ETH_HLEN))
+
+_Static_assert(OUTER_LEN == 42 && OVERHEAD == 42, "NVGRE over IPv4 costs 42 bytes");
+
+#define ETH_P_QINQ_OLD 0x9100
+
+/* I4, I7: what counts as an 802.1Q tag. */
+static __always_inline int is_tag(__be16 ethertype)
+{
+	return ethertype == bpf_htons(ETH_P_8021Q) || ethertype == bpf_htons(ETH_P_8021AD) ||
+	       ethertype == bpf_htons(ETH_P_QINQ_OLD);
+}
+
+/* The ones' complement sum of RFC 1071, folded to 16 bits. */
+static __always_inline __u16 fold(__u32 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum;
+}
+
+static __always_inline __u16 ip_checksum(const void *ip)
+{
+	const __u16 *words = ip;
+	__u32 sum = 0;
+#pragma unroll
+	for (int i = 0; i < (int)sizeof(struct iphdr) / 2; i++)
+		sum += words[i];
+	return fold(sum);
+}

@@ -1,0 +1,214 @@
+"""A thin binding to libbpf 1.x: objects, maps, tc hooks and test runs. Needs root; knows nothing of NVGRE.
+
+libbpf does the ELF and BTF work; its C interface is stable within the major version, which is all that ctypes needs.
+"""
+
+from __future__ import annotations
+
+import ctypes as c
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+_INGRESS = 1  # BPF_TC_INGRESS
+_PIN_OWNER_ONLY = 0o700
+
+
+class BpfError(OSError):
+    """libbpf refused; `strerror` says what was tried, and the verifier's last words where there are any."""
+
+
+class _TcHook(c.Structure):
+    _fields_ = [("sz", c.c_size_t), ("ifindex", c.c_int), ("attach_point", c.c_int), ("parent", c.c_uint32)]
+
+
+class _TcOpts(c.Structure):
+    _fields_ = [
+        ("sz", c.c_size_t),
+        ("prog_fd", c.c_int),
+        ("flags", c.c_uint32),
+        ("prog_id", c.c_uint32),
+        ("handle", c.c_uint32),
+        ("priority", c.c_uint32),
+    ]
+
+
+class _TestRunOpts(c.Structure):
+    _fields_ = [
+        ("sz", c.c_size_t),
+        ("data_in", c.c_char_p),
+        ("data_out", c.c_void_p),
+        ("data_size_in", c.c_uint32),
+        ("data_size_out", c.c_uint32),
+        ("ctx_in", c.c_void_p),
+        ("ctx_out", c.c_void_p),
+        ("ctx_size_in", c.c_uint32),
+        ("ctx_size_out", c.c_uint32),
+        ("retval", c.c_uint32),
+        ("repeat", c.c_int),
+        ("duration", c.c_uint32),
+        ("flags", c.c_uint32),
+        ("cpu", c.c_uint32),
+        ("batch_size", c.c_uint32),
+    ]
+
+
+class SkBuff(c.Structure):
+    """The start of the kernel's `struct __sk_buff`: the context of a tc program."""
+
+    _fields_ = [
+        (name, c.c_uint32)
+        for name in (
+            "len pkt_type mark queue_mapping protocol vlan_present vlan_tci vlan_proto priority ingress_ifindex ifindex"
+        ).split()
+    ] + [("rest", c.c_uint32 * 37)]
+
+
+_PRINT = c.CFUNCTYPE(c.c_int, c.c_int, c.c_char_p, c.c_void_p)
+_log: list[str] = []
+
+
+@_PRINT
+def _collect(level: int, fmt: bytes, args: int) -> int:
+    """libbpf's log callback: keeps warnings for the next BpfError. The va_list goes to C as it came."""
+    if level == 0:
+        buffer = c.create_string_buffer(1 << 16)
+        c.CDLL(None).vsnprintf(buffer, c.c_size_t(len(buffer)), fmt, c.c_void_p(args))
+        _log.append(buffer.value.decode(errors="replace").rstrip())
+    return 0
+
+
+@cache
+def _libbpf() -> c.CDLL:
+    try:
+        lib = c.CDLL("libbpf.so.1", use_errno=True)
+    except OSError as error:
+        raise BpfError(0, "libbpf 1.x is missing (Debian: apt-get install libbpf1)") from error
+    for name in ("bpf_object__open_file", "bpf_object__next_map", "bpf_object__find_program_by_name"):
+        getattr(lib, name).restype = c.c_void_p
+    lib.bpf_map__name.restype = c.c_char_p
+    lib.libbpf_set_print(_collect)
+    return lib
+
+
+def _check(result: int, what: str) -> int:
+    if result < 0:
+        log, _log[:] = "\n".join(_log[-3:]), []
+        raise BpfError(-result, f"{what}: {os.strerror(-result)}{chr(10) if log else ''}{log}")
+    return result
+
+
+def _opened(pointer: int | None, what: str) -> int:
+    if not pointer:
+        _check(-(c.get_errno() or 2), what)
+    assert pointer
+    return pointer
+
+
+class Map:
+    """One BPF map, addressed in bytes: keys and values are exactly `key_size` and `value_size` bytes long."""
+
+    def __init__(self, name: str, fd: int, key_size: int, value_size: int) -> None:
+        self.name, self.fd, self.key_size, self.value_size = name, fd, key_size, value_size
+
+    def __setitem__(self, key: bytes, value: bytes) -> None:
+        self._fits(key, value)
+        _check(_libbpf().bpf_map_update_elem(self.fd, key, value, c.c_uint64(0)), f"map {self.name}: write")
+
+    def __delitem__(self, key: bytes) -> None:
+        _check(_libbpf().bpf_map_delete_elem(self.fd, key), f"map {self.name}: delete")
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value at `key`, or None. For a per-CPU map: one value after the other, each rounded up to 8 bytes."""
+        value = c.create_string_buffer(self.value_size)
+        return value.raw if _libbpf().bpf_map_lookup_elem(self.fd, key, value) == 0 else None
+
+    def __iter__(self) -> Iterator[bytes]:
+        key, found = None, c.create_string_buffer(self.key_size)
+        while _libbpf().bpf_map_get_next_key(self.fd, key, found) == 0:
+            key = found.raw
+            yield key
+
+    def _fits(self, key: bytes, value: bytes) -> None:
+        if len(key) != self.key_size or len(value) != self.value_size:
+            raise ValueError(
+                f"map {self.name} takes {self.key_size} and {self.value_size} bytes, not {len(key)} and {len(value)}"
+            )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a program did with a frame: its tc action, the frame as it left it, and nanoseconds per run."""
+
+    action: int
+    frame: bytes
+    nanoseconds: int
+
+
+class Object:
+    """A loaded BPF object file: its maps by name and its tc programs."""
+
+    def __init__(self, path: Path) -> None:
+        lib = _libbpf()
+        self._pointer = c.c_void_p(_opened(lib.bpf_object__open_file(str(path).encode(), None), f"open {path}"))
+        try:
+            _check(lib.bpf_object__load(self._pointer), f"load {path}")
+        except BpfError:
+            self.close()
+            raise
+        self.maps = {found.name: found for found in self._maps()}
+
+    def _maps(self) -> Iterator[Map]:
+        lib, pointer = _libbpf(), None
+        cpus: int = lib.libbpf_num_possible_cpus()
+        while pointer := lib.bpf_object__next_map(self._pointer, c.c_void_p(pointer)):
+            handle = c.c_void_p(pointer)
+            size = lib.bpf_map__value_size(handle)
+            if lib.bpf_map__type(handle) in (5, 6):  # BPF_MAP_TYPE_PERCPU_HASH, _PERCPU_ARRAY
+                size = (size + 7) // 8 * 8 * cpus
+            yield Map(lib.bpf_map__name(handle).decode(), lib.bpf_map__fd(handle), lib.bpf_map__key_size(handle), size)
+
+    def pin(self, directory: Path) -> None:
+        """Pins every map under `directory`, which is on a BPF file system; created if missing."""
+        directory.mkdir(mode=_PIN_OWNER_ONLY, parents=True, exist_ok=True)
+        for found in self.maps.values():
+            _check(_libbpf().bpf_obj_pin(found.fd, str(directory / found.name).encode()), f"pin {found.name}")
+
+    def attach_ingress(self, program: str, ifindex: int) -> None:
+        """Attaches a program to the clsact ingress of an interface of the *current* network namespace."""
+        hook = _TcHook(c.sizeof(_TcHook), ifindex, _INGRESS, 0)
+        created = _libbpf().bpf_tc_hook_create(c.byref(hook))
+        if created != -17:  # EEXIST: somebody has made the clsact qdisc already
+            _check(created, f"clsact on interface {ifindex}")
+        opts = _TcOpts(sz=c.sizeof(_TcOpts), prog_fd=self._program(program), handle=1, priority=1)
+        _check(_libbpf().bpf_tc_attach(c.byref(hook), c.byref(opts)), f"attach {program} to interface {ifindex}")
+
+    def test_run(self, program: str, frame: bytes, ifindex: int, repeat: int = 1) -> Verdict:
+        """Runs a program on one frame as if it had come in on `ifindex` of the current network namespace."""
+        out = c.create_string_buffer(len(frame) + 256)
+        context = SkBuff(ingress_ifindex=ifindex, ifindex=ifindex)
+        opts: Any = _TestRunOpts(
+            sz=c.sizeof(_TestRunOpts),
+            data_in=frame,
+            data_size_in=len(frame),
+            data_out=c.cast(out, c.c_void_p),
+            data_size_out=len(out),
+            ctx_in=c.cast(c.byref(context), c.c_void_p),
+            ctx_size_in=c.sizeof(context),
+            repeat=repeat,
+        )
+        _check(_libbpf().bpf_prog_test_run_opts(self._program(program), c.byref(opts)), f"test run of {program}")
+        return Verdict(opts.retval, out.raw[: opts.data_size_out], opts.duration)
+
+    def _program(self, name: str) -> int:
+        found = _libbpf().bpf_object__find_program_by_name(self._pointer, name.encode())
+        return int(_libbpf().bpf_program__fd(c.c_void_p(_opened(found, f"no program {name}"))))
+
+    def close(self) -> None:
+        """Frees the object. Attached programs and pinned maps live on in the kernel."""
+        if self._pointer:
+            _libbpf().bpf_object__close(self._pointer)
+            self._pointer = c.c_void_p()

@@ -1,0 +1,77 @@
+"""The underlay: which provider hosts and routers are joined by which links, and the routes that follow from it. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """One end of a link: the node and its address there."""
+
+    node: str
+    address: IPv4Interface
+
+
+@dataclass(frozen=True)
+class FabricLink:
+    """A point-to-point link of the underlay. Both addresses are in one prefix."""
+
+    a: Attachment
+    b: Attachment
+
+    @property
+    def ends(self) -> tuple[Attachment, Attachment]:
+        """Both ends."""
+        return self.a, self.b
+
+
+@dataclass(frozen=True)
+class Route:
+    """A provider route: `prefix` is reached by way of `next_hop`."""
+
+    prefix: IPv4Network
+    next_hop: IPv4Address
+
+
+@dataclass(frozen=True)
+class Fabric:
+    """Routers, links and the links' MTU (bytes of IP packet, RFC 7637 section 4.4)."""
+
+    routers: tuple[str, ...]
+    links: tuple[FabricLink, ...]
+    mtu: int
+
+    @cached_property
+    def _neighbours(self) -> dict[str, list[tuple[Attachment, Attachment]]]:
+        """Per node, (own end, far end) of each of its links."""
+        table: dict[str, list[tuple[Attachment, Attachment]]] = {}
+        for link in self.links:
+            table.setdefault(link.a.node, []).append((link.a, link.b))
+            table.setdefault(link.b.node, []).append((link.b, link.a))
+        return table
+
+    def addresses(self, node: str) -> tuple[IPv4Interface, ...]:
+        """A node's address on each of its links, in the order in which the links are listed."""
+        return tuple(own.address for own, _ in self._neighbours.get(node, []))
+
+    def routes(self, node: str) -> tuple[Route, ...]:
+        """A node's static routes: the fewest hops to each prefix that it is not itself attached to (U2)."""
+        attached = {address.network for address in self.addresses(node)}
+        found: dict[IPv4Network, IPv4Address] = {}
+        queue = deque((far.node, far.address.ip) for _, far in self._neighbours.get(node, []))
+        seen = {node}
+        while queue:
+            at, first_hop = queue.popleft()
+            if at in seen:
+                continue
+            seen.add(at)
+            for own, far in self._neighbours[at]:
+                if own.address.network not in attached:
+                    found.setdefault(own.address.network, first_hop)
+                if at in self.routers:  # provider hosts do not forward
+                    queue.append((far.node, first_hop))
+        return tuple(Route(prefix, hop) for prefix, hop in found.items())

@@ -1,0 +1,242 @@
+"""Who may talk to whom, as records: the policy that every NVE works from (RFC 7637 sections 4.3 and 4.5). Pure.
+
+The nouns are those of Hyper-V Network Virtualization: a lookup record says behind which provider address (PA) a customer
+address (CA) and its MAC address are found, per virtual subnet. `Policy` holds everything; `Policy.for_host` cuts out what one
+NVE needs; `Policy.explain` says which record decides, and why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import cached_property
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from typing import TypeVar
+
+Address = IPv4Address | IPv6Address
+Interface = IPv4Interface | IPv6Interface
+Network = IPv4Network | IPv6Network
+_T = TypeVar("_T")
+
+
+class FlowIds(StrEnum):
+    """What an NVE writes into FlowID: entropy of the inner flow (G8), or always zero (G9)."""
+
+    FLOW = "flow"
+    NONE = "none"
+
+
+class TooBig(StrEnum):
+    """What a VM gets for a packet that does not fit: an ICMP answer, or silence (RFC 7588 section 3)."""
+
+    TELL = "tell"
+    DROP = "drop"
+
+
+class UnknownName(KeyError):
+    """No such VM, host or subnet in this policy; the message lists those there are."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@dataclass(frozen=True)
+class VirtualSubnet:
+    """One broadcast domain (T4). `tenant` is its routing domain; `prefixes` are its CA prefixes, at most one per family."""
+
+    name: str
+    tenant: str
+    vsid: int
+    prefixes: tuple[Network, ...]
+
+
+@dataclass(frozen=True)
+class Vm:
+    """A tenant VM: one port of one provider host, in one virtual subnet. `name` is also the port's interface name."""
+
+    name: str
+    subnet: str
+    host: str
+    mac: str
+    cas: tuple[Interface, ...]
+
+    def ca(self, version: int = 4) -> Address | None:
+        """Its first customer address of an IP version, or None."""
+        return next((ca.ip for ca in self.cas if ca.version == version), None)
+
+
+@dataclass(frozen=True)
+class Nve:
+    """The tunnel endpoint of one provider host: its PA with prefix length, and how it treats what RFC 7637 leaves open."""
+
+    host: str
+    pa: IPv4Interface
+    flow_ids: FlowIds = FlowIds.FLOW
+    too_big: TooBig = TooBig.TELL
+
+
+@dataclass(frozen=True)
+class LookupRecord:
+    """(VSID, CA, MAC) -> PA. `vm` is whom it names; `deliver_vsid` is the virtual subnet in which that VM lives.
+
+    The two VSIDs are equal unless the record crosses virtual subnets, which inside one tenant is routing (X6) and between
+    tenants a leak.
+    """
+
+    vsid: int
+    ca: Address
+    mac: str
+    pa: IPv4Address
+    vm: str
+    deliver_vsid: int
+
+
+@dataclass(frozen=True)
+class Port:
+    """A VM's port on a provider host: the interface of that name carries the frames of one virtual subnet."""
+
+    interface: str
+    vsid: int
+
+
+@dataclass(frozen=True)
+class NvePolicy:
+    """What one NVE must know: itself, its ports, and every lookup record of the virtual subnets that it serves."""
+
+    nve: Nve
+    ports: tuple[Port, ...]
+    records: tuple[LookupRecord, ...]
+
+    @cached_property
+    def vsids(self) -> tuple[int, ...]:
+        """The virtual subnets that have a port here, ascending."""
+        return tuple(sorted({port.vsid for port in self.ports}))
+
+    def is_local(self, record: LookupRecord) -> bool:
+        """Whether the record's VM sits on this host."""
+        return record.pa == self.nve.pa.ip
+
+    def remote_pas(self, vsid: int) -> tuple[IPv4Address, ...]:
+        """The other NVEs of a virtual subnet: they get its broadcasts (B5) and alone may send into it (C1)."""
+        return tuple(sorted({r.pa for r in self.records if r.deliver_vsid == vsid and not self.is_local(r)}))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One decision on a packet's way: what was looked at, what it said, and the record or clause behind it."""
+
+    what: str
+    result: str
+    because: str
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The whole policy of a network. `overrides` replace the records that the placement of the VMs implies."""
+
+    nves: tuple[Nve, ...]
+    subnets: tuple[VirtualSubnet, ...]
+    vms: tuple[Vm, ...]
+    overrides: tuple[LookupRecord, ...] = field(default=())
+
+    def vm(self, name: str) -> Vm:
+        """The VM of a name, else UnknownName."""
+        return _named("VM", name, {vm.name: vm for vm in self.vms})
+
+    def nve(self, host: str) -> Nve:
+        """The NVE of a provider host, else UnknownName."""
+        return _named("provider host", host, {nve.host: nve for nve in self.nves})
+
+    def subnet(self, name: str) -> VirtualSubnet:
+        """The virtual subnet of a name, else UnknownName."""
+        return _named("virtual subnet", name, {subnet.name: subnet for subnet in self.subnets})
+
+    def vsid_of(self, vm: Vm) -> int:
+        """The VSID of the virtual subnet that a VM's port is in."""
+        return self.subnet(vm.subnet).vsid
+
+    def tenant_of(self, vm: Vm) -> str:
+        """The tenant (routing domain) that a VM belongs to."""
+        return self.subnet(vm.subnet).tenant
+
+    @cached_property
+    def records(self) -> tuple[LookupRecord, ...]:
+        """Every lookup record: one per CA of each VM, unless an override of the same VSID and MAC takes its place."""
+        replaced = {(record.vsid, record.mac) for record in self.overrides}
+        implied = (record for vm in self.vms for record in self._implied(vm))
+        return (*self.overrides, *(record for record in implied if (record.vsid, record.mac) not in replaced))
+
+    def _implied(self, vm: Vm) -> tuple[LookupRecord, ...]:
+        vsid, pa = self.vsid_of(vm), self.nve(vm.host).pa.ip
+        return tuple(LookupRecord(vsid, ca.ip, vm.mac, pa, vm.name, vsid) for ca in vm.cas)
+
+    def pointing_to(self, replaced: Vm, target: Vm) -> Policy:
+        """The same policy, but the records that should name `replaced` name `target`: a fault to be found."""
+        vsid = self.vsid_of(replaced)
+        pa, deliver = self.nve(target.host).pa.ip, self.vsid_of(target)
+        wrong = tuple(LookupRecord(vsid, ca.ip, replaced.mac, pa, target.name, deliver) for ca in replaced.cas)
+        return replace(self, overrides=(*self.overrides, *wrong))
+
+    def for_host(self, host: str) -> NvePolicy:
+        """What the NVE of one provider host must know, and no more (P2): the subnets that have a port there."""
+        ports = tuple(Port(vm.name, self.vsid_of(vm)) for vm in self.vms if vm.host == host)
+        served = {port.vsid for port in ports}
+        records = tuple(r for r in self.records if r.vsid in served or r.deliver_vsid in served)
+        return NvePolicy(self.nve(host), ports, records)
+
+    def explain(self, source: str, destination: str) -> tuple[Step, ...]:
+        """Which records decide where a packet from a VM to a CA (or to a VM by name) goes, and why.
+
+        Raises:
+            UnknownName: no VM is called `source`, or `destination` is neither an address nor a VM's name.
+        """
+        sender = self.vm(source)
+        target = _address(destination) or self._address_of(sender, destination)
+        vsid, here = self.vsid_of(sender), self.nve(sender.host)
+        steps = [Step(f"port {sender.name} on {sender.host}", f"VSID {vsid} (0x{vsid:06x})", f"subnet {sender.subnet}")]
+        record = next((r for r in self.records if r.vsid == vsid and r.ca == target), None)
+        if record is None:
+            elsewhere = [
+                vm.name for vm in self.vms if target in {ca.ip for ca in vm.cas} and vm.subnet != sender.subnet
+            ]
+            note = f"; {', '.join(elsewhere)} has it in another virtual subnet" if elsewhere else ""
+            return (*steps, Step(f"record (VSID {vsid}, CA {target})", "none: dropped as unknown unicast", "B6" + note))
+        steps.append(
+            Step(f"record (VSID {vsid}, CA {target})", f"{record.vm}, MAC {record.mac}, PA {record.pa}", "U1, T8")
+        )
+        if record.deliver_vsid != vsid:
+            owner = next(s for s in self.subnets if s.vsid == record.deliver_vsid)
+            tenant = self.tenant_of(sender)
+            verdict = "inside the tenant" if owner.tenant == tenant else f"LEAK: {tenant} reaches {owner.tenant}"
+            steps.append(
+                Step("virtual subnet of the record's VM", f"VSID {record.deliver_vsid} ({owner.name})", verdict)
+            )
+        if record.pa == here.pa.ip:
+            return (
+                *steps,
+                Step("delivery", f"port {record.vm} on {sender.host}, never on the wire", "same provider host"),
+            )
+        key = f"20 00 65 58 {record.deliver_vsid.to_bytes(3).hex(' ')} + FlowID"
+        return (*steps, Step(f"outer IPv4 {here.pa.ip} -> {record.pa}, protocol 47", f"GRE {key}", "O1, G5"))
+
+    def _address_of(self, sender: Vm, name: str) -> Address:
+        vm = self.vm(name)
+        shared = next((ca.ip for ca in vm.cas if any(ca.version == own.version for own in sender.cas)), None)
+        if shared is None:
+            raise UnknownName(f"{name} and {sender.name} share no IP version")
+        return shared
+
+
+def _address(text: str) -> Address | None:
+    for family in (IPv4Address, IPv6Address):
+        try:
+            return family(text)
+        except ValueError:
+            continue
+    return None
+
+
+def _named(kind: str, name: str, known: dict[str, _T]) -> _T:
+    if name not in known:
+        raise UnknownName(f"no {kind} is called {name!r}; there are: {', '.join(sorted(known)) or 'none'}")
+    return known[name]
