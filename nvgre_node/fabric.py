@@ -1,4 +1,4 @@
-"""The underlay: which provider hosts and routers are joined by which links, and the routes that follow from it. Pure."""
+"""The underlay: which provider hosts and routers are joined by which links, and the routes that follow. Pure."""
 
 from __future__ import annotations
 

@@ -1,12 +1,13 @@
 """Who may talk to whom, as records: the policy that every NVE works from (RFC 7637 sections 4.3 and 4.5). Pure.
 
-The nouns are those of Hyper-V Network Virtualization: a lookup record says behind which provider address (PA) a customer
-address (CA) and its MAC address are found, per virtual subnet. `Policy` holds everything; `Policy.for_host` cuts out what one
-NVE needs; `Policy.explain` says which record decides, and why.
+The nouns are those of Hyper-V Network Virtualization: a lookup record says behind which provider address (PA) a
+customer address (CA) and its MAC address are found, per virtual subnet. `Policy` holds everything; `Policy.for_host`
+cuts out what one NVE needs; `Policy.explain` says which record decides, and why.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -33,7 +34,7 @@ class TooBig(StrEnum):
     DROP = "drop"
 
 
-class UnknownName(KeyError):
+class UnknownNameError(KeyError):
     """No such VM, host or subnet in this policy; the message lists those there are."""
 
     def __str__(self) -> str:
@@ -42,7 +43,7 @@ class UnknownName(KeyError):
 
 @dataclass(frozen=True)
 class VirtualSubnet:
-    """One broadcast domain (T4). `tenant` is its routing domain; `prefixes` are its CA prefixes, at most one per family."""
+    """One broadcast domain (T4) of a tenant (its routing domain), with at most one CA prefix per IP version."""
 
     name: str
     tenant: str
@@ -67,7 +68,7 @@ class Vm:
 
 @dataclass(frozen=True)
 class Nve:
-    """The tunnel endpoint of one provider host: its PA with prefix length, and how it treats what RFC 7637 leaves open."""
+    """The tunnel endpoint of one provider host: its PA, and how it treats what RFC 7637 leaves open."""
 
     host: str
     pa: IPv4Interface
@@ -79,8 +80,8 @@ class Nve:
 class LookupRecord:
     """(VSID, CA, MAC) -> PA. `vm` is whom it names; `deliver_vsid` is the virtual subnet in which that VM lives.
 
-    The two VSIDs are equal unless the record crosses virtual subnets, which inside one tenant is routing (X6) and between
-    tenants a leak.
+    The two VSIDs are equal unless the record crosses virtual subnets, which inside one tenant is routing (X6) and
+    between tenants a leak.
     """
 
     vsid: int
@@ -101,11 +102,16 @@ class Port:
 
 @dataclass(frozen=True)
 class NvePolicy:
-    """What one NVE must know: itself, its ports, and every lookup record of the virtual subnets that it serves."""
+    """What one NVE must know: itself, its ports, and the lookup records and members of the virtual subnets it serves.
+
+    `members` are, per VSID, the other NVEs with a port in that virtual subnet, ascending: they get its broadcasts (B5)
+    and alone may send into it (C1).
+    """
 
     nve: Nve
     ports: tuple[Port, ...]
     records: tuple[LookupRecord, ...]
+    members: Mapping[int, tuple[IPv4Address, ...]]
 
     @cached_property
     def vsids(self) -> tuple[int, ...]:
@@ -115,10 +121,6 @@ class NvePolicy:
     def is_local(self, record: LookupRecord) -> bool:
         """Whether the record's VM sits on this host."""
         return record.pa == self.nve.pa.ip
-
-    def remote_pas(self, vsid: int) -> tuple[IPv4Address, ...]:
-        """The other NVEs of a virtual subnet: they get its broadcasts (B5) and alone may send into it (C1)."""
-        return tuple(sorted({r.pa for r in self.records if r.deliver_vsid == vsid and not self.is_local(r)}))
 
 
 @dataclass(frozen=True)
@@ -140,15 +142,15 @@ class Policy:
     overrides: tuple[LookupRecord, ...] = field(default=())
 
     def vm(self, name: str) -> Vm:
-        """The VM of a name, else UnknownName."""
+        """The VM of a name, else UnknownNameError."""
         return _named("VM", name, {vm.name: vm for vm in self.vms})
 
     def nve(self, host: str) -> Nve:
-        """The NVE of a provider host, else UnknownName."""
+        """The NVE of a provider host, else UnknownNameError."""
         return _named("provider host", host, {nve.host: nve for nve in self.nves})
 
     def subnet(self, name: str) -> VirtualSubnet:
-        """The virtual subnet of a name, else UnknownName."""
+        """The virtual subnet of a name, else UnknownNameError."""
         return _named("virtual subnet", name, {subnet.name: subnet for subnet in self.subnets})
 
     def vsid_of(self, vm: Vm) -> int:
@@ -182,48 +184,54 @@ class Policy:
         ports = tuple(Port(vm.name, self.vsid_of(vm)) for vm in self.vms if vm.host == host)
         served = {port.vsid for port in ports}
         records = tuple(r for r in self.records if r.vsid in served or r.deliver_vsid in served)
-        return NvePolicy(self.nve(host), ports, records)
+        members = {vsid: tuple(sorted(self._pas_of(vsid) - {self.nve(host).pa.ip})) for vsid in served}
+        return NvePolicy(self.nve(host), ports, records, members)
+
+    def _pas_of(self, vsid: int) -> set[IPv4Address]:
+        return {self.nve(vm.host).pa.ip for vm in self.vms if self.vsid_of(vm) == vsid}
 
     def explain(self, source: str, destination: str) -> tuple[Step, ...]:
         """Which records decide where a packet from a VM to a CA (or to a VM by name) goes, and why.
 
         Raises:
-            UnknownName: no VM is called `source`, or `destination` is neither an address nor a VM's name.
+            UnknownNameError: no VM is called `source`, or `destination` is neither an address nor a VM's name.
         """
         sender = self.vm(source)
         target = _address(destination) or self._address_of(sender, destination)
         vsid, here = self.vsid_of(sender), self.nve(sender.host)
-        steps = [Step(f"port {sender.name} on {sender.host}", f"VSID {vsid} (0x{vsid:06x})", f"subnet {sender.subnet}")]
+        port = Step(f"port {sender.name} on {sender.host}", f"VSID {vsid} (0x{vsid:06x})", f"subnet {sender.subnet}")
+        asked = f"record (VSID {vsid}, CA {target})"
         record = next((r for r in self.records if r.vsid == vsid and r.ca == target), None)
         if record is None:
-            elsewhere = [
-                vm.name for vm in self.vms if target in {ca.ip for ca in vm.cas} and vm.subnet != sender.subnet
-            ]
-            note = f"; {', '.join(elsewhere)} has it in another virtual subnet" if elsewhere else ""
-            return (*steps, Step(f"record (VSID {vsid}, CA {target})", "none: dropped as unknown unicast", "B6" + note))
-        steps.append(
-            Step(f"record (VSID {vsid}, CA {target})", f"{record.vm}, MAC {record.mac}, PA {record.pa}", "U1, T8")
-        )
-        if record.deliver_vsid != vsid:
-            owner = next(s for s in self.subnets if s.vsid == record.deliver_vsid)
-            tenant = self.tenant_of(sender)
-            verdict = "inside the tenant" if owner.tenant == tenant else f"LEAK: {tenant} reaches {owner.tenant}"
-            steps.append(
-                Step("virtual subnet of the record's VM", f"VSID {record.deliver_vsid} ({owner.name})", verdict)
-            )
+            return port, Step(asked, "none: dropped as unknown unicast", self._elsewhere(sender, target) or "B6")
+        found = Step(asked, f"{record.vm}, MAC {record.mac}, PA {record.pa}", "U1, T8")
+        crossing = self._crossing(sender, record)
         if record.pa == here.pa.ip:
-            return (
-                *steps,
-                Step("delivery", f"port {record.vm} on {sender.host}, never on the wire", "same provider host"),
-            )
-        key = f"20 00 65 58 {record.deliver_vsid.to_bytes(3).hex(' ')} + FlowID"
-        return (*steps, Step(f"outer IPv4 {here.pa.ip} -> {record.pa}, protocol 47", f"GRE {key}", "O1, G5"))
+            arrival = Step("delivery", f"port {record.vm} on {sender.host}, never on the wire", "same provider host")
+        else:
+            key = f"20 00 65 58 {record.deliver_vsid.to_bytes(3, 'big').hex(' ')} + FlowID"
+            arrival = Step(f"outer IPv4 {here.pa.ip} -> {record.pa}, protocol 47", f"GRE {key}", "O1, G5")
+        return port, found, *crossing, arrival
+
+    def _elsewhere(self, sender: Vm, ca: Address) -> str:
+        """Who has a CA in other virtual subnets: what a learner would otherwise take for a fault."""
+        others = [vm.name for vm in self.vms if vm.subnet != sender.subnet and ca in {own.ip for own in vm.cas}]
+        return f"T4: {', '.join(others)} has it, but in another virtual subnet" if others else ""
+
+    def _crossing(self, sender: Vm, record: LookupRecord) -> tuple[Step, ...]:
+        """The step from one virtual subnet into another, if the record takes it (X6, or a leak)."""
+        if record.deliver_vsid == record.vsid:
+            return ()
+        owner = next(subnet for subnet in self.subnets if subnet.vsid == record.deliver_vsid)
+        tenant = self.tenant_of(sender)
+        verdict = "X6: inside the tenant" if owner.tenant == tenant else f"LEAK: {tenant} reaches {owner.tenant}"
+        return (Step(f"virtual subnet of {record.vm}", f"VSID {owner.vsid} ({owner.name})", verdict),)
 
     def _address_of(self, sender: Vm, name: str) -> Address:
         vm = self.vm(name)
         shared = next((ca.ip for ca in vm.cas if any(ca.version == own.version for own in sender.cas)), None)
         if shared is None:
-            raise UnknownName(f"{name} and {sender.name} share no IP version")
+            raise UnknownNameError(f"{name} and {sender.name} share no IP version")
         return shared
 
 
@@ -238,5 +246,5 @@ def _address(text: str) -> Address | None:
 
 def _named(kind: str, name: str, known: dict[str, _T]) -> _T:
     if name not in known:
-        raise UnknownName(f"no {kind} is called {name!r}; there are: {', '.join(sorted(known)) or 'none'}")
+        raise UnknownNameError(f"no {kind} is called {name!r}; there are: {', '.join(sorted(known)) or 'none'}")
     return known[name]

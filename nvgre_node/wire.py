@@ -1,4 +1,4 @@
-"""The wire format of NVGRE (RFC 7637 section 3.2) in plain Python: header codec, FlowID, overheads. Pure; touches nothing."""
+"""The wire format of NVGRE (RFC 7637 section 3.2) in plain Python: header codec, FlowID, overheads. Pure."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def _mix(value: int, word: int) -> int:
 def flow_id(frame: bytes) -> int:
     """The FlowID of an untagged inner frame: 8 bits hashed from its MACs, addresses, protocol and ports (G6, G8).
 
-    Fragments hash without ports, so that all of a datagram take one path. IPv6 adds the flow label. Other EtherTypes hash
-    their Ethernet header. This is `flow_id` of `dataplane/bpf/flow.h`; a test holds the two together.
+    Fragments hash without ports, so that all of a datagram take one path. IPv6 adds the flow label. Other EtherTypes
+    hash their Ethernet header. This is `flow_id` of `dataplane/bpf/flow.h`; a test holds the two together.
     """
 
     def words(offset: int, count: int) -> list[int]:

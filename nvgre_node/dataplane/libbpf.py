@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes as c
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -60,25 +60,29 @@ class SkBuff(c.Structure):
     """The start of the kernel's `struct __sk_buff`: the context of a tc program."""
 
     _fields_ = [
-        (name, c.c_uint32)
-        for name in (
-            "len pkt_type mark queue_mapping protocol vlan_present vlan_tci vlan_proto priority ingress_ifindex ifindex"
-        ).split()
-    ] + [("rest", c.c_uint32 * 37)]
+        ("len", c.c_uint32),
+        ("pkt_type", c.c_uint32),
+        ("unused", c.c_uint32 * 7),
+        ("ingress_ifindex", c.c_uint32),
+        ("ifindex", c.c_uint32),
+        ("rest", c.c_uint32 * 37),
+    ]
 
 
 _PRINT = c.CFUNCTYPE(c.c_int, c.c_int, c.c_char_p, c.c_void_p)
 _log: list[str] = []
 
 
-@_PRINT
 def _collect(level: int, fmt: bytes, args: int) -> int:
-    """libbpf's log callback: keeps warnings for the next BpfError. The va_list goes to C as it came."""
+    """Collects what libbpf warns of, for the next BpfError. The va_list goes to C as it came."""
     if level == 0:
         buffer = c.create_string_buffer(1 << 16)
         c.CDLL(None).vsnprintf(buffer, c.c_size_t(len(buffer)), fmt, c.c_void_p(args))
         _log.append(buffer.value.decode(errors="replace").rstrip())
     return 0
+
+
+_collect_callback = _PRINT(_collect)  # kept alive for as long as libbpf may call it
 
 
 @cache
@@ -87,10 +91,15 @@ def _libbpf() -> c.CDLL:
         lib = c.CDLL("libbpf.so.1", use_errno=True)
     except OSError as error:
         raise BpfError(0, "libbpf 1.x is missing (Debian: apt-get install libbpf1)") from error
-    for name in ("bpf_object__open_file", "bpf_object__next_map", "bpf_object__find_program_by_name"):
+    for name in (
+        "bpf_object__open_file",
+        "bpf_object__next_map",
+        "bpf_object__find_map_by_name",
+        "bpf_object__find_program_by_name",
+    ):
         getattr(lib, name).restype = c.c_void_p
     lib.bpf_map__name.restype = c.c_char_p
-    lib.libbpf_set_print(_collect)
+    lib.libbpf_set_print(_collect_callback)
     return lib
 
 
@@ -102,10 +111,7 @@ def _check(result: int, what: str) -> int:
 
 
 def _opened(pointer: int | None, what: str) -> int:
-    if not pointer:
-        _check(-(c.get_errno() or 2), what)
-    assert pointer
-    return pointer
+    return pointer or _check(-(c.get_errno() or 2), what)
 
 
 class Map:
@@ -149,12 +155,16 @@ class Verdict:
 
 
 class Object:
-    """A loaded BPF object file: its maps by name and its tc programs."""
+    """A loaded BPF object file: its maps by name, sized as told, and its tc programs."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_entries: Mapping[str, int] | None = None) -> None:
         lib = _libbpf()
         self._pointer = c.c_void_p(_opened(lib.bpf_object__open_file(str(path).encode(), None), f"open {path}"))
         try:
+            for name, entries in (max_entries or {}).items():
+                found = lib.bpf_object__find_map_by_name(self._pointer, name.encode())
+                sized = c.c_void_p(_opened(found, f"no map {name}"))
+                _check(lib.bpf_map__set_max_entries(sized, c.c_uint32(entries)), f"size of map {name}")
             _check(lib.bpf_object__load(self._pointer), f"load {path}")
         except BpfError:
             self.close()

@@ -44,7 +44,7 @@ struct subnet_counters {
 /* Indexed by a subnet's slot. Slot 0 counts what belongs to no subnet. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 4096);
+	__uint(max_entries, 1); /* set at load */
 	__type(key, __u32);
 	__type(value, struct subnet_counters);
 } counters SEC(".maps");

@@ -1,0 +1,45 @@
+"""Compiles the BPF programs with clang, once per version of their sources."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sysconfig
+from pathlib import Path
+
+from nvgre_node.errors import MissingError
+
+SOURCES = Path(__file__).parent / "bpf"
+OUTPUT = Path(__file__).parents[2] / "build"
+_FLAGS = ["-O2", "-g", "-Wall", "-Werror", "-target", "bpf"]
+
+
+def object_file() -> Path:
+    """The compiled programs; compiled now if these sources have not been compiled before.
+
+    Raises:
+        MissingError: no clang, or it refuses the sources (usually for want of libbpf's headers).
+    """
+    digest = hashlib.sha256()
+    for source in sorted(SOURCES.iterdir()):
+        digest.update(source.read_bytes())
+    target = OUTPUT / f"nvgre-{digest.hexdigest()[:12]}.bpf.o"
+    if not target.exists():
+        _compile(target)
+    return target
+
+
+def _compile(target: Path) -> None:
+    OUTPUT.mkdir(exist_ok=True)
+    fresh = target.with_suffix(f".{os.getpid()}")
+    multiarch = sysconfig.get_config_var("MULTIARCH")  # where Debian keeps <asm/types.h>
+    include = [f"-I/usr/include/{multiarch}"] if multiarch else []
+    command = ["clang", *_FLAGS, *include, "-c", str(SOURCES / "nvgre.bpf.c"), "-o", str(fresh)]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise MissingError("clang is missing: it compiles the BPF programs (Debian: apt-get install clang)") from error
+    except subprocess.CalledProcessError as error:
+        raise MissingError(f"clang could not compile the BPF programs:\n{error.stderr}") from error
+    fresh.rename(target)

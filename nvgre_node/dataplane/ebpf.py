@@ -1,0 +1,108 @@
+"""The `ebpf` data plane: policy records become BPF maps, and tc programs on ports and uplinks work from them."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from nvgre_node import namespace
+from nvgre_node.dataplane.base import NO_SUBNET, Drop, SubnetCounters
+from nvgre_node.dataplane.build import object_file
+from nvgre_node.dataplane.libbpf import Object
+from nvgre_node.policy import FlowIds, LookupRecord, NvePolicy, TooBig
+
+# The layouts of bpf/policy.h and bpf/counters.h. PAs are in network order, all else in the machine's.
+_U32 = struct.Struct("=I")
+_NVE = struct.Struct("=4sBBxx")
+_PORT = struct.Struct("=II")
+_RECORD_KEY = struct.Struct("=I6sxx")
+_RECORD = struct.Struct("=I4sI")
+_PEER_KEY = struct.Struct("=I4s")
+_REPLICA_KEY = struct.Struct("=II")
+_DONE = ("encapsulated", "encapsulated_bytes", "decapsulated", "decapsulated_bytes", "local", "told_too_big")
+_COUNTERS = struct.Struct(f"={len(_DONE) + len(Drop)}Q")
+
+MAX_REPLICAS = 128
+"""How many NVEs, and how many ports of one host, one virtual subnet may have (bpf/policy.h)."""
+
+_NOWHERE = bytes(4)
+
+
+class EbpfDataPlane:
+    """The NVE of one provider host as tc-BPF programs. Its maps are pinned under `directory`."""
+
+    name = "ebpf"
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._object: Object | None = None
+        self._slots: dict[int, int] = {}
+
+    @property
+    def loaded(self) -> Object:
+        """The loaded programs and maps."""
+        if self._object is None:
+            raise RuntimeError("this data plane is not attached")
+        return self._object
+
+    def attach(self, policy: NvePolicy, uplinks: tuple[str, ...]) -> None:
+        """Loads, fills the maps, pins them, and only then lets the programs see packets."""
+        self._slots = {NO_SUBNET: 0} | {vsid: slot for slot, vsid in enumerate(policy.vsids, start=1)}
+        self._object = Object(object_file(), max_entries={"counters": len(self._slots)})
+        with namespace.netlink() as ip:
+            index = {link.get("ifname"): link["index"] for link in ip.get_links()}
+        self._write(policy, {port.interface: index[port.interface] for port in policy.ports})
+        self._object.pin(self._directory)
+        for port in policy.ports:
+            self._object.attach_ingress("from_port", index[port.interface])
+            namespace.set_sysctl(f"ipv4/conf/{port.interface}/forwarding", 1)  # bpf_fib_lookup asks for it
+        for uplink in uplinks:
+            self._object.attach_ingress("from_uplink", index[uplink])
+
+    def _write(self, policy: NvePolicy, index: dict[str, int]) -> None:
+        maps, nve = self.loaded.maps, policy.nve
+        maps["nve"][_U32.pack(0)] = _NVE.pack(
+            nve.pa.ip.packed, nve.flow_ids is FlowIds.FLOW, nve.too_big is TooBig.TELL
+        )
+        for port in policy.ports:
+            maps["ports"][_U32.pack(index[port.interface])] = _PORT.pack(port.vsid, self._slots[port.vsid])
+        for record in policy.records:
+            key = _RECORD_KEY.pack(record.vsid, bytes.fromhex(record.mac.replace(":", "")))
+            maps["records"][key] = self._record(policy, record, index)
+        for vsid in policy.vsids:
+            self._write_subnet(policy, vsid, index)
+
+    @staticmethod
+    def _record(policy: NvePolicy, record: LookupRecord, index: dict[str, int]) -> bytes:
+        if policy.is_local(record):
+            return _RECORD.pack(index[record.vm], _NOWHERE, record.deliver_vsid)
+        return _RECORD.pack(0, record.pa.packed, record.deliver_vsid)
+
+    def _write_subnet(self, policy: NvePolicy, vsid: int, index: dict[str, int]) -> None:
+        maps, slot = self.loaded.maps, _U32.pack(self._slots[vsid])
+        maps["subnets"][_U32.pack(vsid)] = slot
+        local = [index[port.interface] for port in policy.ports if port.vsid == vsid]
+        remote = policy.members[vsid]
+        if max(len(local), len(remote)) > MAX_REPLICAS:
+            raise ValueError(f"VSID {vsid} has more than {MAX_REPLICAS} ports on one host, or NVEs")
+        for position, ifindex in enumerate(local):
+            maps["local_replicas"][_REPLICA_KEY.pack(vsid, position)] = _U32.pack(ifindex)
+        for position, pa in enumerate(remote):
+            maps["remote_replicas"][_REPLICA_KEY.pack(vsid, position)] = pa.packed
+            maps["peers"][_PEER_KEY.pack(vsid, pa.packed)] = slot
+
+    def counters(self) -> dict[int, SubnetCounters]:
+        """Counters since attach, by VSID; NO_SUBNET holds what could be given to none."""
+        return {vsid: self._read(slot) for vsid, slot in self._slots.items()}
+
+    def _read(self, slot: int) -> SubnetCounters:
+        per_cpu = self.loaded.maps["counters"].get(_U32.pack(slot)) or b""
+        sums = [sum(column) for column in zip(*_COUNTERS.iter_unpack(per_cpu), strict=True)]
+        dropped = {reason: sums[len(_DONE) + reason] for reason in Drop if sums[len(_DONE) + reason]}
+        return SubnetCounters(dropped=dropped, **dict(zip(_DONE, sums, strict=False)))
+
+    def close(self) -> None:
+        """Frees programs and maps; the pins go with the run's BPF file system."""
+        if self._object is not None:
+            self._object.close()
+            self._object = None

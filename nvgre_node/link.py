@@ -1,0 +1,60 @@
+"""The links of a network: Mininet's veth links, made by netlink inside the nodes' namespaces and never outside them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from mininet.link import Link
+from pyroute2.netlink.exceptions import NetlinkError
+
+from nvgre_node.namespace import netlink
+from nvgre_node.node import NamespacedNode
+
+
+class VethLink(Link):
+    """A veth pair between two nodes, up, with an MTU (bytes of IP packet) and an optional address on each end."""
+
+    def __init__(
+        self,
+        node1: NamespacedNode,
+        node2: NamespacedNode,
+        mtu: int = 1500,
+        address1: str | None = None,
+        address2: str | None = None,
+        **params: Any,
+    ) -> None:
+        super().__init__(node1, node2, **params)
+        self.mtu = mtu
+        for intf, address in ((self.intf1, address1), (self.intf2, address2)):
+            intf.node.set_link(intf.name, mtu=mtu, state="up")
+            if address:
+                intf.node.set_address(intf.name, address)
+
+    @classmethod
+    def makeIntfPair(  # noqa: N802 (Mininet's name)
+        cls,
+        intfname1: str,
+        intfname2: str,
+        addr1: str | None = None,
+        addr2: str | None = None,
+        node1: NamespacedNode | None = None,
+        node2: NamespacedNode | None = None,
+        deleteIntfs: bool = False,  # noqa: ARG003, N803 (Mininet's name)
+    ) -> None:
+        """Makes both ends where they belong, in one request: no interface ever appears in the root namespace."""
+        if node1 is None or node2 is None:
+            raise ValueError("a VethLink joins two nodes that have namespaces")
+        peer: dict[str, Any] = {"ifname": intfname2, "net_ns_pid": node2.pid}
+        if addr2:
+            peer["address"] = addr2
+        own = {"address": addr1} if addr1 else {}
+        with node1.inside(), netlink() as ip:
+            ip.link("add", ifname=intfname1, kind="veth", peer=peer, **own)
+
+    def delete(self) -> None:
+        """Deletes the pair; both ends go at once. A pair that went with its namespace is no error."""
+        with suppress(NetlinkError, IndexError, OSError):
+            self.intf1.node.delete_link(self.intf1.name)
+        for intf in (self.intf1, self.intf2):
+            intf.node.delIntf(intf)

@@ -1,0 +1,82 @@
+"""A running network: Mininet's `Net`, built on entering a `with` block and gone when it ends."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from mininet.log import setLogLevel
+from mininet.net import Mininet
+
+from nvgre_node.dataplane.base import SubnetCounters
+from nvgre_node.link import VethLink
+from nvgre_node.node import NamespacedNode, ProviderHost, TenantVM
+from nvgre_node.run import Run
+from nvgre_node.topo import NvgreTopo
+from nvgre_node.waiting import wait_until
+
+
+class HasTopo(Protocol):
+    """Something that a network can be built from, such as a scenario."""
+
+    def topo(self, **options: Any) -> NvgreTopo:
+        """Its topology; `options` are those of NvgreTopo."""
+
+
+class NvgreNet(Mininet):
+    """A network of provider hosts, tenant VMs and their fabric, in namespaces that belong to one run.
+
+    with NvgreNet(load("contoso_fabrikam")) as net:
+        net["contoso_web"].ping("10.1.1.11")
+    """
+
+    def __init__(self, source: HasTopo | NvgreTopo, dataplane: str = "ebpf", **options: Any) -> None:
+        Mininet.inited = True  # Mininet's own set-up changes limits of the whole machine; nothing here needs them
+        setLogLevel("warning")
+        topo = source if isinstance(source, NvgreTopo) else source.topo(dataplane=dataplane)
+        self.own = Run.create()
+        self._stopped = False
+        super().__init__(topo, link=VethLink, controller=None, build=False, **options)
+
+    def addHost(self, name: str, cls: type[NamespacedNode] | None = None, **params: Any) -> NamespacedNode:  # noqa: N802
+        """Adds a node that belongs to this network's run."""
+        node: NamespacedNode = super().addHost(name, cls=cls, run=self.own, **params)
+        return node
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+            wait_until(lambda: all(host.is_ready() for host in self.provider_hosts), "the next hops to be resolved")
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stops every node and removes everything that the network owns, in whatever state. Safe to call twice."""
+        if self._stopped:
+            return
+        self._stopped = True
+        try:
+            super().stop()
+        finally:
+            self.own.close()
+
+    @property
+    def provider_hosts(self) -> list[ProviderHost]:
+        """The provider hosts, in the order of their names."""
+        return [node for node in self.hosts if isinstance(node, ProviderHost)]
+
+    @property
+    def vms(self) -> list[TenantVM]:
+        """The tenant VMs, in the order of their names."""
+        return [node for node in self.hosts if isinstance(node, TenantVM)]
+
+    def counters(self) -> dict[str, dict[int, SubnetCounters]]:
+        """Each NVE's counters since it came up: by provider host, then by VSID."""
+        return {host.name: host.dataplane.counters() for host in self.provider_hosts}

@@ -1,0 +1,196 @@
+"""The nodes of a network, as subclasses of Mininet's: provider hosts, fabric routers and tenant VMs."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from ipaddress import IPv4Address
+from typing import Any
+
+from mininet.node import Node
+from pyroute2.netlink.exceptions import NetlinkError
+
+from nvgre_node import dataplane, namespace
+from nvgre_node.fabric import Route
+from nvgre_node.namespace import netlink
+from nvgre_node.policy import NvePolicy, Vm
+from nvgre_node.run import Run, process_run
+
+_NUD_VALID = 0xDE  # permanent, no-ARP, reachable, probe, stale, delay
+_NTF_USE = 0x01
+_NTF_EXT_MANAGED = 0x01
+
+
+class NamespacedNode(Node):
+    """A node with a network namespace of its own that belongs to a run, and is visible to `ip netns` under its id."""
+
+    def __init__(self, name: str, run: Run | None = None, **params: Any) -> None:
+        self.run = run or process_run()
+        super().__init__(name, **params)
+
+    def startShell(self, mnopts: str | None = None) -> None:  # noqa: N802 (Mininet's name)
+        """Starts the node's shell and hands its namespace to the run."""
+        super().startShell(mnopts)
+        self.run.adopt(self.name, self.pid)
+        self.set_link("lo", state="up")
+
+    def terminate(self) -> None:
+        """Ends every process of the node and gives up its namespace."""
+        if self.shell:
+            self.run.release(self.name)
+        super().terminate()
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """The calling thread works in the node's network namespace until the block ends."""
+        with namespace.entered(self.run.namespace(self.name)):
+            yield
+
+    def start_process(self, command: Sequence[str], **options: Any) -> subprocess.Popen[str]:
+        """Starts a command in the node's namespace: a list of arguments, no shell. Text streams, piped by default."""
+        process: subprocess.Popen[str] = self.popen(list(command), text=True, **options)
+        return process
+
+    def run_process(self, command: Sequence[str], timeout: float = 30.0) -> subprocess.CompletedProcess[str]:
+        """Runs a command in the node's namespace to its end; the result has its status and its output.
+
+        Raises:
+            subprocess.TimeoutExpired: it took longer than `timeout` seconds, and was killed.
+        """
+        process = self.start_process(command)
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise
+        return subprocess.CompletedProcess(list(command), process.returncode, out, err)
+
+    def interface_index(self, interface: str) -> int:
+        """The kernel's index of one of the node's interfaces."""
+        with self.inside(), netlink() as ip:
+            return int(ip.link_lookup(ifname=interface)[0])
+
+    def set_link(self, interface: str, **attributes: Any) -> None:
+        """Sets attributes of an interface, such as `mtu`, `address` or `state`."""
+        with self.inside(), netlink() as ip:
+            ip.link("set", index=ip.link_lookup(ifname=interface)[0], **attributes)
+
+    def delete_link(self, interface: str) -> None:
+        """Deletes an interface."""
+        with self.inside(), netlink() as ip:
+            ip.link("del", index=ip.link_lookup(ifname=interface)[0])
+
+    def set_address(self, interface: str, address: str) -> None:
+        """Adds an address in the form `192.0.2.1/24`, and lets Mininet know of it."""
+        ip_address, _, prefix = address.partition("/")
+        with self.inside(), netlink() as ip:
+            index = ip.link_lookup(ifname=interface)[0]
+            ip.addr("add", index=index, address=ip_address, prefixlen=int(prefix))
+        if ":" not in ip_address:
+            self.nameToIntf[interface].ip, self.nameToIntf[interface].prefixLen = ip_address, prefix
+
+    def set_routes(self, routes: Sequence[Route]) -> None:
+        """Adds static routes."""
+        with self.inside(), netlink() as ip:
+            for route in routes:
+                ip.route("add", dst=str(route.prefix), gateway=str(route.next_hop))
+
+
+class FabricRouter(NamespacedNode):
+    """A router of the underlay: forwards between its links, and knows nothing of what the packets carry (G7)."""
+
+    def config(self, routes: Sequence[Route] = (), **_params: Any) -> dict[str, Any]:
+        """Sets provider routes and switches forwarding on."""
+        self.set_routes(routes)
+        with self.inside():
+            namespace.set_sysctl("ipv4/ip_forward", 1)
+        return {}
+
+
+class TenantVM(NamespacedNode):
+    """A tenant's machine: knows its customer addresses and nothing else (T1)."""
+
+    INTERFACE = "eth0"
+
+    def config(self, vm: Vm, **_params: Any) -> dict[str, Any]:
+        """Gives `eth0` the VM's MAC and customer addresses, usable at once."""
+        self.vm = vm
+        with self.inside():
+            for name, value in {"accept_ra": 0, "accept_dad": 0, "dad_transmits": 0, "router_solicitations": 0}.items():
+                namespace.set_sysctl(f"ipv6/conf/{self.INTERFACE}/{name}", value)
+        self.set_link(self.INTERFACE, state="down")
+        self.set_link(self.INTERFACE, address=vm.mac, state="up")
+        self.nameToIntf[self.INTERFACE].mac = vm.mac
+        for address in vm.cas:
+            self.set_address(self.INTERFACE, str(address))
+        return {}
+
+    def ping(self, destination: str, count: int = 1, timeout: int = 2) -> bool:
+        """Whether each of `count` echo requests to a customer address is answered within `timeout` seconds."""
+        command = ["ping", "-n", "-c", str(count), "-i", "0.2", "-W", str(timeout), destination]
+        return self.run_process(command, timeout=timeout + count + 5).returncode == 0
+
+
+class ProviderHost(NamespacedNode):
+    """A physical server of the provider: uplinks to the fabric, ports for VMs, and the NVE that joins them (T3).
+
+    Its NVE comes up when Mininet configures the node: by then its links exist, and the policy records it was given say
+    which VSIDs and which remote PAs it needs.
+    """
+
+    def config(
+        self, policy: NvePolicy, routes: Sequence[Route] = (), dataplane: str = "ebpf", **_params: Any
+    ) -> dict[str, Any]:
+        """Sets provider routes, prepares the VMs' ports, and attaches the data plane."""
+        self.policy = policy
+        self.set_routes(routes)
+        ports = [port.interface for port in policy.ports]
+        self.uplinks = tuple(name for name in self.nameToIntf if name not in ports and name != "lo")
+        with self.inside():
+            for port in ports:  # the provider's own stack must not speak to tenants (T1, C3)
+                namespace.set_sysctl(f"ipv6/conf/{port}/disable_ipv6", 1)
+                namespace.set_sysctl(f"ipv4/conf/{port}/arp_ignore", 8)
+        self._keep_next_hops()
+        self._attach(dataplane)
+        return {}
+
+    def _attach(self, name: str) -> None:
+        self.dataplane = dataplane.create(name, self.run.bpf_directory() / self.name)
+        with self.inside():
+            self.dataplane.attach(self.policy, self.uplinks)
+
+    def terminate(self) -> None:
+        """Closes the data plane, then the node."""
+        if hasattr(self, "dataplane"):
+            self.dataplane.close()
+        super().terminate()
+
+    def next_hops(self) -> dict[IPv4Address, int]:
+        """The neighbours through which the NVE's peers are reached, each with its interface index, by the routes."""
+        remote = {pa for members in self.policy.members.values() for pa in members}
+        remote |= {record.pa for record in self.policy.records if not self.policy.is_local(record)}
+        found = {}
+        with self.inside(), netlink() as ip:
+            for pa in remote:
+                route = ip.route("get", dst=str(pa))[0]
+                found[IPv4Address(route.get("gateway") or str(pa))] = int(route.get("oif"))
+        return found
+
+    def _keep_next_hops(self) -> None:
+        """Has the kernel resolve the next hops now, and keep them resolved (Linux 5.16; before, it asks but once)."""
+        hops = self.next_hops()
+        with self.inside(), netlink() as ip:
+            for hop, ifindex in hops.items():
+                wanted = {"dst": str(hop), "ifindex": ifindex, "state": 0}
+                try:
+                    ip.neigh("replace", flags_ext=_NTF_EXT_MANAGED, **wanted)
+                except NetlinkError:
+                    ip.neigh("replace", flags=_NTF_USE, **wanted)
+
+    def is_ready(self) -> bool:
+        """Whether every next hop of the NVE is resolved: from then on it drops nothing for want of a neighbour."""
+        wanted = {str(hop) for hop in self.next_hops()}
+        with self.inside(), netlink() as ip:
+            return wanted <= {n.get("dst") for n in ip.get_neighbours(family=2) if n["state"] & _NUD_VALID}

@@ -1,0 +1,36 @@
+"""A network as Mininet's `Topo`: what Mininet needs to build it, derived from policy and fabric."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mininet.topo import Topo
+
+from nvgre_node.fabric import Fabric
+from nvgre_node.link import VethLink
+from nvgre_node.node import FabricRouter, ProviderHost, TenantVM
+from nvgre_node.policy import Policy
+
+
+class NvgreTopo(Topo):
+    """Provider hosts, routers and tenant VMs with their links. `tenant_mtu` is that of the VMs' links, in bytes."""
+
+    def build(self, policy: Policy, fabric: Fabric, tenant_mtu: int = 1500, dataplane: str = "ebpf") -> None:
+        """Adds every node and link; called by Topo with its constructor's arguments."""
+        self.policy, self.fabric, self.tenant_mtu, self.dataplane = policy, fabric, tenant_mtu, dataplane
+        for router in fabric.routers:
+            self._add_node(router, FabricRouter, routes=fabric.routes(router))
+        for nve in policy.nves:
+            own = {"policy": policy.for_host(nve.host), "routes": fabric.routes(nve.host), "dataplane": dataplane}
+            self._add_node(nve.host, ProviderHost, **own)
+        for vm in policy.vms:
+            self._add_node(vm.name, TenantVM, vm=vm)
+        for link in fabric.links:
+            ends = {"address1": str(link.a.address), "address2": str(link.b.address)}
+            self.addLink(link.a.node, link.b.node, cls=VethLink, mtu=fabric.mtu, **ends)
+        for vm in policy.vms:
+            names = {"intfName1": TenantVM.INTERFACE, "intfName2": vm.name}
+            self.addLink(vm.name, vm.host, cls=VethLink, mtu=tenant_mtu, **names)
+
+    def _add_node(self, name: str, cls: type, **params: Any) -> None:
+        self.addHost(name, cls=cls, ip=None, **params)
