@@ -133,10 +133,9 @@ def _remove(run_id: str) -> None:
         _remove_namespace(path)
     bpf = ROOT / run_id / "bpf"
     if bpf.is_mount():
-        for (
-            pin
-        ) in bpf.iterdir():  # copies of the mount may live on in other mount namespaces; emptied, they hold nothing
-            shutil.rmtree(pin)
+        # Copies of the mount may live on in other mount namespaces for a while; emptied, they hold nothing.
+        for host in bpf.iterdir():
+            shutil.rmtree(host, ignore_errors=True)
         subprocess.run(["umount", bpf], check=True, capture_output=True)
     shutil.rmtree(ROOT / run_id, ignore_errors=True)
 
