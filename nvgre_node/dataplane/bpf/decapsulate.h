@@ -47,8 +47,8 @@ static __always_inline enum drop sender_fault(__u32 vsid, __be32 pa, __u32 *slot
 static __always_inline int strip_outer(struct __sk_buff *skb, const struct ethhdr *inner)
 {
 	__u32 inner_packet = skb->len - OUTER_LEN - ETH_HLEN;
-	/* adjust_room wants an IP header's worth of bytes to remain: lend them to shorter frames. */
-	__u32 lent = inner_packet < sizeof(struct ipv6hdr) ? sizeof(struct ipv6hdr) - inner_packet : 0;
+	/* adjust_room wants an IPv4 header's worth of bytes to remain: lend them to shorter frames, which are not IP. */
+	__u32 lent = inner_packet < sizeof(struct iphdr) ? sizeof(struct iphdr) - inner_packet : 0;
 	if (lent && bpf_skb_change_tail(skb, skb->len + lent, 0))
 		return -1;
 	int named = inner->h_proto == bpf_htons(ETH_P_IP);

@@ -6,6 +6,8 @@
 
 #define MAX_TAGS 4
 #define PACKET_HOST 0
+/* Ethernet, IPv4 with all its options or IPv6, and the fixed part of TCP. */
+#define MAX_HEADERS (ETH_HLEN + 60 + 20)
 
 /* I5: removes every 802.1Q and 802.1ad tag. Returns 0 when none is left. */
 static __always_inline int strip_tags(struct __sk_buff *skb)
@@ -15,6 +17,15 @@ static __always_inline int strip_tags(struct __sk_buff *skb)
 		if (skb->vlan_present && bpf_skb_vlan_pop(skb))
 			return -1;
 	return skb->vlan_present || is_tag(skb->protocol);
+}
+
+/* Long frames may keep their headers outside the linear part, where direct access does not reach. */
+static __always_inline long pull_headers(struct __sk_buff *skb)
+{
+	__u32 wanted = skb->len < MAX_HEADERS ? skb->len : MAX_HEADERS;
+	if (skb->data_end - skb->data >= wanted)
+		return 0;
+	return bpf_skb_pull_data(skb, wanted);
 }
 
 SEC("tc")
@@ -27,6 +38,8 @@ int from_port(struct __sk_buff *skb)
 	if (strip_tags(skb))
 		return drop(skb, port->slot, DROP_TAG_DEPTH);
 
+	if (pull_headers(skb))
+		return drop(skb, port->slot, DROP_MALFORMED);
 	struct ethhdr *eth = (void *)(long)skb->data;
 	if ((void *)(eth + 1) > (void *)(long)skb->data_end)
 		return drop(skb, port->slot, DROP_MALFORMED);

@@ -1,0 +1,72 @@
+"""iperf3 between two nodes: one stream, its result, and the CPU time that the machine spent meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from nvgre_node.node import NamespacedNode
+
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+_IDLE_COLUMNS = (3, 4, 7)  # idle, iowait, steal of /proc/stat
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One measured stream: what arrived, what it cost, and what was lost on the way."""
+
+    gigabits_per_second: float
+    cpu_seconds_per_gigabit: float
+    megabytes: float
+    retransmissions: int | None
+    loss_percent: float | None
+
+
+def _busy_seconds() -> float:
+    """CPU time that was not idle, of all CPUs together, since boot."""
+    first = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    return sum(int(ticks) for column, ticks in enumerate(first) if column not in _IDLE_COLUMNS) / _TICKS_PER_SECOND
+
+
+@contextmanager
+def server(node: NamespacedNode, address: str, port: int) -> Iterator[None]:
+    """An iperf3 server at an address of a node, ready when the block begins and gone when it ends."""
+    command = ["iperf3", "--server", "--bind", address, "--port", str(port), "--forceflush"]
+    process = node.start_process(command, stderr=subprocess.STDOUT)
+    try:
+        lines = iter(process.stdout.readline, "") if process.stdout else iter(())
+        if not any("listening" in line for line in lines):
+            raise RuntimeError(f"iperf3 did not start at {address} of {node.name}")
+        yield
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def measure(node: NamespacedNode, address: str, port: int, protocol: str, seconds: int, segment: int) -> Stream:
+    """One stream from a node to a server: TCP as fast as it goes, or UDP as fast as the sender can.
+
+    `segment` is the payload per packet in bytes, so that every path carries packets of one size.
+    """
+    form = ["--udp", "--bitrate", "0", "--length", str(segment)] if protocol == "UDP" else ["--set-mss", str(segment)]
+    command = ["iperf3", "--client", address, "--port", str(port), "--time", str(seconds), "--json", *form]
+    before = _busy_seconds()
+    done = node.run_process(command, timeout=seconds + 20)
+    busy = _busy_seconds() - before
+    report = json.loads(done.stdout)
+    if "error" in report:
+        raise RuntimeError(f"iperf3 from {node.name} to {address}: {report['error']}")
+    sent, arrived = report["end"]["sum_sent"], report["end"]["sum_received"]
+    gigabits = arrived["bytes"] * 8 / 1e9
+    return Stream(
+        gigabits_per_second=gigabits / arrived["seconds"],
+        cpu_seconds_per_gigabit=busy / gigabits,
+        megabytes=arrived["bytes"] / 1e6,
+        retransmissions=sent.get("retransmits"),
+        loss_percent=arrived.get("lost_percent"),
+    )

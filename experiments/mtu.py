@@ -1,0 +1,274 @@
+"""What fits, what is told, what is lost: sizes across the limit, and the black hole with its remedies (F1 to F5)."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Self
+
+from scapy.layers.inet import ICMP, IP
+from scapy.layers.inet6 import ICMPv6PacketTooBig
+from scapy.layers.l2 import Ether
+
+from experiments.base import Context, distant_pair, shared_versions
+from experiments.probes import Kind, sized
+from experiments.results import Check, Measurement, Outcome, Sample
+from experiments.transfer import Transfer, transfer
+from experiments.watch import Place, Sighting, Watch, packet_socket
+from nvgre_node.net import NvgreNet
+from nvgre_node.node import TenantVM
+from nvgre_node.policy import TooBig, Vm
+from nvgre_node.wire import ETHERNET_BYTES, OVERHEAD_IPV4
+from topologies import Scenario
+
+NAME = "mtu"
+UNDERLAYS = (1500, 1542, 9000)
+"""MTUs of the underlay, in bytes: the usual one, the one that carries a 1500-byte packet, and jumbo frames."""
+
+_AROUND = (-400, -100, -42, -20, -8, -2, -1, 0, 1, 2, 8, 20, 41, 42)
+_AROUND_QUICK = (-100, -1, 0, 1, 20, 42)
+_PAYLOAD_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One way of sending: IP version, protocol, and whether DF is set (None: IPv6 has no DF)."""
+
+    version: int
+    protocol: Kind
+    df: bool | None
+
+    def __str__(self) -> str:
+        df = {True: " DF", False: " no DF", None: ""}[self.df]
+        return f"IPv{self.version} {self.protocol}{df}"
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What became of one packet. Sizes are bytes of IP packet; `overhead` is what the outer packet has more of."""
+
+    underlay: int
+    lane: Lane
+    size: int
+    delivered: bool
+    told_mtu: int | None
+    overhead: int | None
+    fragments: int
+
+    @property
+    def outcome(self) -> str:
+        """Delivered, told or lost."""
+        return "delivered" if self.delivered else "told" if self.told_mtu is not None else "lost"
+
+
+def lanes(versions: Iterable[int]) -> list[Lane]:
+    """Every lane of these IP versions."""
+    four = [Lane(4, protocol, df) for protocol in (Kind.ICMP, Kind.TCP) for df in (True, False)]
+    six = [Lane(6, protocol, None) for protocol in (Kind.ICMPV6, Kind.TCP)]
+    return [lane for lane in (*four, *six) if lane.version in versions]
+
+
+def told_mtu(sent: bytes, seen: Iterable[Sighting], sender: str) -> int | None:
+    """The MTU in the ICMP error that answers a frame at its sender's port, or None (RFC 1191, RFC 8201)."""
+    quoted = sent[ETHERNET_BYTES : ETHERNET_BYTES + 28]
+    for sighting in seen:
+        if sighting.node != sender or quoted not in sighting.frame:
+            continue
+        packet = Ether(sighting.frame)
+        if ICMP in packet and (packet[ICMP].type, packet[ICMP].code) == (3, 4):
+            return int(packet[ICMP].nexthopmtu)
+        if ICMPv6PacketTooBig in packet:
+            return int(packet[ICMPv6PacketTooBig].mtu)
+    return None
+
+
+def _outer(sighting: Sighting) -> IP | None:
+    packet = Ether(sighting.frame[: ETHERNET_BYTES + 20])
+    return packet[IP] if IP in packet and packet[IP].proto == 47 else None
+
+
+class Range:
+    """A shooting range between two VMs of a running network: sends a packet, watches ports and uplinks."""
+
+    def __init__(self, net: NvgreNet, source: Vm, destination: Vm) -> None:
+        self.source, self.destination = source, destination
+        self._stack = ExitStack()
+        ports = [Place(net[vm.name], TenantVM.INTERFACE) for vm in (source, destination)]
+        uplinks = [
+            Place(net[host], uplink, incoming_only=False)
+            for host in (source.host, destination.host)
+            for uplink in net[host].uplinks
+        ]
+        self._watch = self._stack.enter_context(Watch([*ports, *uplinks]))
+        self._socket: socket.socket = self._stack.enter_context(packet_socket(ports[0]))
+
+    def __enter__(self) -> Self:
+        self._watch.until_quiet()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def shoot(self, underlay: int, lane: Lane, size: int, tag: int) -> Shot:
+        """Sends one packet of `size` bytes and says what became of it."""
+        frame = sized(lane.protocol, lane.version, self.source, self.destination, size, df=bool(lane.df), tag=tag)
+        self._socket.send(frame)
+
+        def settled(seen: list[Sighting]) -> bool:
+            return self._delivered(frame, seen) or told_mtu(frame, seen, self.source.name) is not None
+
+        seen = self._watch.until(settled, seconds=0.5)
+        outer = [(sighting.node, packet) for sighting in seen if (packet := _outer(sighting))]
+        carriers = [packet for node, packet in outer if node == self.destination.host and packet.len >= size]
+        return Shot(
+            underlay,
+            lane,
+            size,
+            self._delivered(frame, seen),
+            told_mtu(frame, seen, self.source.name),
+            carriers[0].len - size if carriers else None,
+            sum(1 for _, packet in outer if packet.flags.MF or packet.frag),
+        )
+
+    def _delivered(self, frame: bytes, seen: Iterable[Sighting]) -> bool:
+        return any(sighting.node == self.destination.name and sighting.frame == frame for sighting in seen)
+
+
+def sweep(context: Context, underlay: int) -> Iterator[Shot]:
+    """Shoots every lane across the limit of one underlay MTU; the VMs' links are wide enough to try."""
+    scenario = context.scenario.with_mtu(underlay=underlay, tenant=underlay)
+    source, destination = distant_pair(scenario.policy)
+    around = _AROUND_QUICK if context.quick else _AROUND
+    with NvgreNet(scenario, context.dataplane) as net, Range(net, source, destination) as shooting:
+        tag = 0
+        for lane in lanes(shared_versions(source, destination)):
+            for offset in around:
+                tag += 1
+                yield shooting.shoot(underlay, lane, underlay - OVERHEAD_IPV4 + offset, tag)
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """One way to deal with tunnels that are narrower than the tenants think, and whether a transfer then completes."""
+
+    name: str
+    underlay: int
+    tenant: int
+    too_big: TooBig
+    completes: bool
+
+    def apply(self, scenario: Scenario) -> Scenario:
+        """The scenario with this remedy."""
+        return scenario.with_mtu(underlay=self.underlay, tenant=self.tenant).with_nve(too_big=self.too_big)
+
+
+REMEDIES = (
+    Remedy("nobody is told (the black hole)", 1500, 1500, TooBig.DROP, completes=False),
+    Remedy("the NVE tells the sender (ICMP)", 1500, 1500, TooBig.TELL, completes=True),
+    Remedy("the tenants' MTU is lowered to 1458", 1500, 1458, TooBig.DROP, completes=True),
+    Remedy("the underlay's MTU is raised to 1542", 1542, 1500, TooBig.DROP, completes=True),
+)
+
+
+def try_remedy(context: Context, remedy: Remedy) -> Transfer:
+    """A TCP transfer between two distant VMs under one remedy."""
+    scenario = remedy.apply(context.scenario)
+    source, destination = distant_pair(scenario.policy)
+    version = shared_versions(source, destination)[0]
+    with NvgreNet(scenario, context.dataplane) as net:
+        return transfer(net[source.name], net[destination.name], str(destination.ca(version)), _PAYLOAD_BYTES)
+
+
+def run(context: Context) -> Outcome:
+    """Sweeps sizes on each underlay, then tries each remedy."""
+    steps = len(UNDERLAYS) + len(REMEDIES)
+    shots: list[Shot] = []
+    transfers: list[tuple[Remedy, Transfer]] = []
+    for number, underlay in enumerate(UNDERLAYS):
+        context.progress(number, steps, f"underlay MTU {underlay}: packets across the limit")
+        shots += sweep(context, underlay)
+    for number, remedy in enumerate(REMEDIES, start=len(UNDERLAYS)):
+        context.progress(number, steps, f"TCP when {remedy.name}")
+        transfers.append((remedy, try_remedy(context, remedy)))
+    context.progress(steps, steps, "done")
+    checks = (*sweep_checks(shots), *remedy_checks(transfers))
+    samples = (*map(_sweep_sample, shots), *(_transfer_sample(*pair) for pair in transfers))
+    return Outcome(NAME, context.dataplane, context.scenario.name, tuple(_measurements(shots)), checks, samples)
+
+
+def largest(shots: Iterable[Shot]) -> int | None:
+    """The largest size that was delivered, or None."""
+    return max((shot.size for shot in shots if shot.delivered), default=None)
+
+
+def sweep_checks(shots: list[Shot]) -> tuple[Check, ...]:
+    """Per underlay and lane: the limit, nothing lost on either side of it, the overhead, and no fragment ever."""
+    checks = []
+    for underlay, lane in dict.fromkeys((shot.underlay, shot.lane) for shot in shots):
+        own = [shot for shot in shots if (shot.underlay, shot.lane) == (underlay, lane)]
+        name, limit = f"underlay {underlay}, {lane}", underlay - OVERHEAD_IPV4
+        above = [shot for shot in own if shot.size > limit]
+        told = sorted({str(shot.told_mtu) if shot.outcome == "told" else shot.outcome for shot in above})
+        below = sorted({shot.outcome for shot in own if shot.size <= limit})
+        overheads = sorted({shot.overhead for shot in own if shot.overhead is not None})
+        checks += [
+            Check(f"{name}: largest packet", "F3", str(limit), str(largest(own))),
+            Check(f"{name}: packets up to it", "U3", "delivered", ", ".join(below)),
+            Check(f"{name}: larger packets are told", "RFC 2003 5.1", str(limit), ", ".join(told)),
+            Check(f"{name}: overhead in bytes", "O1", str(OVERHEAD_IPV4), ", ".join(map(str, overheads))),
+            Check(f"{name}: fragments on the wire", "F1", "0", str(sum(shot.fragments for shot in own))),
+        ]
+    return tuple(checks)
+
+
+def remedy_checks(transfers: Iterable[tuple[Remedy, Transfer]]) -> tuple[Check, ...]:
+    """Whether each transfer ended as its remedy promises; the black hole must swallow everything but the handshake."""
+    words = {True: "completes", False: "stalls with nothing received"}
+    checks = []
+    for remedy, done in transfers:
+        observed = words[done.completed]
+        if not done.completed and (done.received or not done.connected):
+            observed = f"stalls with {done.received} bytes received, connected: {done.connected}"
+        checks.append(Check(f"TCP when {remedy.name}", "F4, RFC 7588 2.2", words[remedy.completes], observed))
+    return tuple(checks)
+
+
+def _measurements(shots: list[Shot]) -> Iterator[Measurement]:
+    overheads = tuple(float(shot.overhead) for shot in shots if shot.overhead is not None)
+    if overheads:
+        yield Measurement("overhead", "bytes", overheads)
+    for underlay in dict.fromkeys(shot.underlay for shot in shots):
+        if (size := largest(shot for shot in shots if shot.underlay == underlay)) is not None:
+            yield Measurement(f"largest packet, underlay {underlay}", "bytes", (float(size),))
+
+
+def _sweep_sample(shot: Shot) -> Sample:
+    return {
+        "kind": "sweep",
+        "underlay_mtu": shot.underlay,
+        "tenant_mtu": shot.underlay,
+        "family": f"IPv{shot.lane.version}",
+        "protocol": "TCP" if shot.lane.protocol is Kind.TCP else "ICMP",
+        "df": shot.lane.df,
+        "size": shot.size,
+        "outcome": shot.outcome,
+        "told_mtu": shot.told_mtu,
+        "overhead": shot.overhead,
+        "fragments": shot.fragments,
+    }
+
+
+def _transfer_sample(remedy: Remedy, done: Transfer) -> Sample:
+    return {
+        "kind": "transfer",
+        "underlay_mtu": remedy.underlay,
+        "tenant_mtu": remedy.tenant,
+        "remedy": remedy.name,
+        "sent": _PAYLOAD_BYTES,
+        "received": done.received,
+        "completed": done.completed,
+        "retransmissions": done.retransmissions,
+        "note": "completed" if done.completed else f"gave up after {done.retransmissions} retransmissions",
+    }

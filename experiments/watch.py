@@ -1,0 +1,113 @@
+"""Ears on the network: packet sockets on VM ports and uplinks, and one that sends. Needs root and a running network."""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from nvgre_node.node import NamespacedNode
+
+_ETH_P_ALL = 0x0003
+_SOL_PACKET, _PACKET_AUXDATA, _PACKET_IGNORE_OUTGOING = 263, 8, 23
+_TP_STATUS_VLAN_VALID, _TP_STATUS_VLAN_TPID_VALID = 0x10, 0x40
+_AUXDATA = struct.Struct("=IIIHHHH")
+_LONGEST = 1 << 17
+_RECEIVE_BUFFER = 8 << 20
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where to listen: an interface of a node. `incoming_only` leaves out what the node itself sends."""
+
+    node: NamespacedNode
+    interface: str
+    incoming_only: bool = True
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A frame that was seen: at which node, and its bytes from the Ethernet header on, 802.1Q tag included."""
+
+    node: str
+    frame: bytes
+
+
+def packet_socket(place: Place) -> socket.socket:
+    """A raw packet socket on an interface: sends frames as they are, and receives all that pass."""
+    with place.node.inside():
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        sock.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
+        if place.incoming_only:
+            sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+        sock.bind((place.interface, _ETH_P_ALL))
+    sock.setblocking(False)
+    return sock
+
+
+def _frame(sock: socket.socket) -> bytes:
+    """The next frame, with the tag put back that the kernel moved aside."""
+    data, ancillary, _, _ = sock.recvmsg(_LONGEST, 256)
+    for level, kind, content in ancillary:
+        if level == _SOL_PACKET and kind == _PACKET_AUXDATA:
+            status, _, _, _, _, tci, tpid = _AUXDATA.unpack(content[: _AUXDATA.size])
+            if status & _TP_STATUS_VLAN_VALID:
+                ethertype = tpid if status & _TP_STATUS_VLAN_TPID_VALID else 0x8100
+                return data[:12] + struct.pack("!HH", ethertype, tci) + data[12:]
+    return data
+
+
+class Watch:
+    """Listens at several places at once, from entering the `with` block to its end."""
+
+    def __init__(self, places: Iterable[Place]) -> None:
+        self._places = tuple(places)
+        self._stack = ExitStack()
+        self._poll = select.poll()
+        self._sockets: dict[int, tuple[str, socket.socket]] = {}
+
+    def __enter__(self) -> Self:
+        for place in self._places:
+            sock = self._stack.enter_context(packet_socket(place))
+            self._sockets[sock.fileno()] = place.node.name, sock
+            self._poll.register(sock, select.POLLIN)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def heard(self, milliseconds: float) -> list[Sighting]:
+        """What has been seen since the last call; waits up to `milliseconds` for the first frame."""
+        found = []
+        for descriptor, _ in self._poll.poll(milliseconds):
+            name, sock = self._sockets[descriptor]
+            while True:
+                try:
+                    found.append(Sighting(name, _frame(sock)))
+                except BlockingIOError:
+                    break
+        return found
+
+    def until(self, done: Callable[[list[Sighting]], bool], seconds: float = 1.0) -> list[Sighting]:
+        """Listens until `done` says so of all that was seen since this call began, at most for `seconds`."""
+        deadline = time.monotonic() + seconds
+        seen: list[Sighting] = []
+        while not done(seen) and time.monotonic() < deadline:
+            seen += self.heard(5)
+        return seen
+
+    def until_quiet(self, milliseconds: float = 100) -> list[Sighting]:
+        """Listens until nothing has been seen for `milliseconds`: for what comes late, or should not come."""
+        seen: list[Sighting] = []
+        while latest := self.heard(milliseconds):
+            seen += latest
+        return seen
