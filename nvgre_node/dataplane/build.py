@@ -43,3 +43,7 @@ def _compile(target: Path) -> None:
     except subprocess.CalledProcessError as error:
         raise MissingError(f"clang could not compile the BPF programs:\n{error.stderr}") from error
     fresh.rename(target)
+
+
+if __name__ == "__main__":
+    print(object_file())

@@ -1,0 +1,74 @@
+"""What the scenario language allows beyond what the shipped files use."""
+
+from pathlib import Path
+
+import pytest
+from scenario_cases import FLAT, ROUTED, edited, wrong_with
+
+from nvgre_node.policy import FlowIds, TooBig
+from topologies import Scenario, load
+
+ALLOWED = {
+    "a CA alone or in a list": {"ca: 10.0.0.1,": "ca: [10.0.0.1],"},
+    "a prefix alone or in a list": {"prefixes: [10.0.0.0/24]": "prefixes: 10.0.0.0/24"},
+    "a VSID in hexadecimal": {"vsid: 5000": "vsid: 0x1388"},
+    "the lowest and the highest VSID (V5)": {"vsid: 5000": "vsid: 4096", "vsid: 6000": "vsid: 16777214"},
+    "both addresses of a prefix of two": {"192.168.0.1/24": "192.168.0.0/31", "192.168.0.2/24": "192.168.0.1/31"},
+    "one MAC address in two subnets": {"mac: 02:00:00:00:0b:01": "mac: 02:00:0a:00:00:01"},
+    "an underlay that just fits": {"hosts:\n": "mtu: {underlay: 9042, tenant: 9000}\nhosts:\n"},
+    "an underlay too small, on purpose": {"hosts:\n": "mtu: {underlay: 1500, undersized: true}\nhosts:\n"},
+    "names of 10 and of 15 characters": {"host1": "hypervisor", "blue1": "blue_web_server"},
+    "a tenant without VMs": {
+        "tenants:\n": "tenants:\n  green: {subnets: {green_net: {vsid: 7000, prefixes: fd01::/64}}}\n"
+    },
+    "an alias": {"host1: {pa": "host1: &h {pa", "title: ": "about: &about Text\ntitle: "},
+    "a key merged in": {"red1: {": "red1: &red {", "red2: {subnet: red_net, ": "red2: {<<: *red, "},
+}
+
+
+@pytest.mark.parametrize("edits", ALLOWED.values(), ids=ALLOWED.keys())
+def test_this_is_allowed(edits: dict[str, str], tmp_path: Path) -> None:
+    assert wrong_with(edited(FLAT, edits), tmp_path) == []
+
+
+def loaded(text: str, folder: Path) -> Scenario:
+    (folder / "net.yaml").write_text(text)
+    return load(folder / "net.yaml")
+
+
+def test_a_vm_without_mac_gets_one_from_its_first_ipv4_ca(tmp_path: Path) -> None:
+    text = edited(FLAT, {"ca: [10.0.0.1, fd00:10::1]": "ca: [fd00:10::1, 10.0.0.1]"})
+
+    assert loaded(text, tmp_path).policy.vm("red1").mac == "02:00:0a:00:00:01"
+
+
+def test_a_vm_with_ipv6_only_gets_its_mac_from_the_last_four_bytes(tmp_path: Path) -> None:
+    text = edited(FLAT, {"ca: [10.0.0.1, fd00:10::1]": "ca: fd00:10::1234:5678"})
+
+    assert loaded(text, tmp_path).policy.vm("red1").mac == "02:00:12:34:56:78"
+
+
+def test_a_mac_is_kept_in_small_letters(tmp_path: Path) -> None:
+    text = edited(FLAT, {"02:00:00:00:0b:01": "02:00:00:00:0B:01"})
+
+    assert loaded(text, tmp_path).policy.vm("blue1").mac == "02:00:00:00:0b:01"
+
+
+def test_mtu_and_nve_apply_to_the_whole_network(tmp_path: Path) -> None:
+    settings = "mtu: {underlay: 9042, tenant: 9000}\nnve: {flow_ids: none, too_big: drop}\nhosts:\n"
+    scenario = loaded(edited(FLAT, {"hosts:\n": settings}), tmp_path)
+
+    assert (scenario.fabric.mtu, scenario.tenant_mtu) == (9042, 9000)
+    assert {(nve.flow_ids, nve.too_big) for nve in scenario.policy.nves} == {(FlowIds.NONE, TooBig.DROP)}
+
+
+def test_a_link_between_routers_is_there_once(tmp_path: Path) -> None:
+    fabric = loaded(ROUTED, tmp_path).fabric
+
+    assert [(link.a.node, link.b.node) for link in fabric.links] == [
+        ("r1", "host1"),
+        ("r1", "host2"),
+        ("r1", "r2"),
+        ("r2", "host3"),
+    ]
+    assert [str(address) for address in fabric.addresses("r2")] == ["192.168.9.2/24", "192.168.3.1/24"]

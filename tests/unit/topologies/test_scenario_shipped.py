@@ -1,0 +1,134 @@
+"""The shipped scenarios: what they hold, and the variants that experiments make of them."""
+
+import hashlib
+import runpy
+from ipaddress import IPv4Interface, ip_address
+from pathlib import Path
+
+import pytest
+
+import topologies
+from nvgre_node.fabric import Fabric
+from nvgre_node.policy import FlowIds, LookupRecord, TooBig
+from topologies import ScenarioError, load, shipped
+
+FOLDER = Path(topologies.__file__).parent
+
+
+def record(vsid: int, ca: str, mac: str, pa: str, vm: str) -> LookupRecord:
+    return LookupRecord(vsid, ip_address(ca), mac, IPv4Interface(pa).ip, vm, deliver_vsid=vsid)
+
+
+def links(fabric: Fabric) -> set[frozenset[str]]:
+    return {frozenset(f"{end.node} {end.address}" for end in link.ends) for link in fabric.links}
+
+
+def test_two_scenarios_are_shipped() -> None:
+    assert shipped() == ["contoso_fabrikam", "two_hosts"]
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_a_shipped_scenario_loads_by_name_and_by_path(name: str) -> None:
+    scenario = load(name)
+
+    assert scenario == load(FOLDER / f"{name}.yaml")
+    assert scenario.name == name == scenario.path.stem
+    assert scenario.sha256 == hashlib.sha256(scenario.path.read_bytes()).hexdigest()
+    assert (scenario.fabric.mtu, scenario.tenant_mtu) == (1542, 1500)
+    assert {(nve.flow_ids, nve.too_big) for nve in scenario.policy.nves} == {(FlowIds.FLOW, TooBig.TELL)}
+
+
+def test_contoso_and_fabrikam_differ_in_nothing_but_the_vsid() -> None:
+    sql, web = "02:00:0a:01:01:0b", "02:00:0a:01:01:0c"
+
+    assert set(load("contoso_fabrikam").policy.records) == {
+        record(5001, "10.1.1.11", sql, "192.168.1.10/24", "contoso_sql"),
+        record(5001, "10.1.1.12", web, "192.168.2.20/24", "contoso_web"),
+        record(5001, "fd00:10:1:1::11", sql, "192.168.1.10/24", "contoso_sql"),
+        record(5001, "fd00:10:1:1::12", web, "192.168.2.20/24", "contoso_web"),
+        record(6001, "10.1.1.11", sql, "192.168.1.10/24", "fabrikam_sql"),
+        record(6001, "10.1.1.12", web, "192.168.2.20/24", "fabrikam_web"),
+        record(6001, "fd00:10:1:1::11", sql, "192.168.1.10/24", "fabrikam_sql"),
+        record(6001, "fd00:10:1:1::12", web, "192.168.2.20/24", "fabrikam_web"),
+    }
+
+
+def test_contoso_and_fabrikam_have_a_router_between_their_hosts() -> None:
+    fabric = load("contoso_fabrikam").fabric
+
+    assert fabric.routers == ("r1",)
+    assert links(fabric) == {
+        frozenset({"r1 192.168.1.1/24", "host1 192.168.1.10/24"}),
+        frozenset({"r1 192.168.2.1/24", "host2 192.168.2.20/24"}),
+    }
+    assert [(str(route.prefix), str(route.next_hop)) for route in fabric.routes("host1")] == [
+        ("192.168.2.0/24", "192.168.1.1")
+    ]
+
+
+def test_two_hosts_are_joined_directly() -> None:
+    fabric = load("two_hosts").fabric
+
+    assert fabric.routers == ()
+    assert links(fabric) == {frozenset({"host1 192.168.0.1/24", "host2 192.168.0.2/24"})}
+
+
+def test_red_and_blue_overlap_in_addresses_and_not_in_macs() -> None:
+    policy = load("two_hosts").policy
+
+    assert {record for record in policy.records if record.ca.version == 4} == {
+        record(5000, "10.0.0.1", "02:00:0a:00:00:01", "192.168.0.1/24", "red1"),
+        record(5000, "10.0.0.2", "02:00:0a:00:00:02", "192.168.0.2/24", "red2"),
+        record(5000, "10.0.0.3", "02:00:0a:00:00:03", "192.168.0.1/24", "red3"),
+        record(6000, "10.0.0.1", "02:00:00:00:0b:01", "192.168.0.1/24", "blue1"),
+        record(6000, "10.0.0.2", "02:00:00:00:0b:02", "192.168.0.2/24", "blue2"),
+    }
+    assert [str(ca) for ca in policy.vm("red1").cas] == ["10.0.0.1/24", "fd00:10::1/64"]
+
+
+def test_the_fault_that_the_contoso_file_describes_points_its_record_to_fabrikam(tmp_path: Path) -> None:
+    leaky = tmp_path / "leaky.yaml"
+    shipped_text = (FOLDER / "contoso_fabrikam.yaml").read_text()
+    leaky.write_text(shipped_text.replace("# faults:", "faults:").replace("#   - {", "  - {"))
+
+    wrong = [record for record in load(leaky).policy.records if record.vsid != record.deliver_vsid]
+
+    assert {(r.vsid, r.mac, r.vm, r.deliver_vsid) for r in wrong} == {
+        (5001, "02:00:0a:01:01:0b", "fabrikam_sql", 6001),
+    }
+    assert load(leaky).policy == (
+        (policy := load("contoso_fabrikam").policy).pointing_to(policy.vm("contoso_sql"), policy.vm("fabrikam_sql"))
+    )
+
+
+def test_a_variant_changes_what_it_names_and_nothing_else() -> None:
+    scenario = load("two_hosts")
+
+    assert scenario.with_mtu() == scenario == scenario.with_nve()
+    assert scenario.with_mtu(underlay=1400).fabric.mtu == 1400
+    assert scenario.with_mtu(underlay=1400).tenant_mtu == 1500
+    assert scenario.with_mtu(tenant=9000).fabric == scenario.fabric
+    assert {nve.flow_ids for nve in scenario.with_nve(flow_ids=FlowIds.NONE).policy.nves} == {FlowIds.NONE}
+    assert {nve.too_big for nve in scenario.with_nve(flow_ids=FlowIds.NONE).policy.nves} == {TooBig.TELL}
+    assert {nve.too_big for nve in scenario.with_nve(too_big=TooBig.DROP).policy.nves} == {TooBig.DROP}
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_a_shipped_scenario_is_a_topology_of_mininets_own_command(name: str) -> None:
+    pytest.importorskip("mininet", reason="Mininet is not installed")
+    topos = runpy.run_path(str(FOLDER / f"{name}.py"))["topos"]
+    policy, fabric = load(name).policy, load(name).fabric
+
+    topo = topos[name]()
+
+    assert set(topo.nodes()) == {*fabric.routers, *(nve.host for nve in policy.nves), *(vm.name for vm in policy.vms)}
+
+
+def test_an_unknown_name_is_answered_with_the_shipped_ones() -> None:
+    with pytest.raises(ScenarioError) as caught:
+        load("two_host")
+
+    assert str(caught.value) == (
+        "two_host: no such scenario "
+        "(did you mean two_hosts? there are: contoso_fabrikam, two_hosts; the path of a file works too)"
+    )

@@ -1,0 +1,176 @@
+"""What joins the parts of the overlay must agree: names, VSIDs, prefixes, addresses, MTUs, faults."""
+
+# ruff: noqa: E501 - a message stands here in full, as a reader sees it
+
+from pathlib import Path
+
+import pytest
+from scenario_cases import FLAT, LEAKY, Case, edited, lines, wrong_with
+
+TENANT_RULES: list[Case] = [
+    Case(
+        "a VSID of two subnets",
+        {"vsid: 6000": "vsid: 5000"},
+        [
+            "16:24: tenants.blue.subnets.blue_net.vsid: VSID 5000 is that of red_net too (each virtual subnet has its own)"
+        ],
+    ),
+    Case(
+        "a subnet name in two tenants",
+        {"blue_net": "red_net"},
+        ["16:7: tenants.blue.subnets.red_net: a subnet red_net is there already (of tenant red)"],
+    ),
+    Case(
+        "a VM name in two tenants",
+        {"blue1": "red1"},
+        ["18:7: tenants.blue.vms.red1: a VM red1 is there already (of tenant red)"],
+    ),
+    Case(
+        "a VM named like a host",
+        {"blue1:": "host1:"},
+        ["18:7: tenants.blue.vms.host1: a host is called host1 too (each node has its own name)"],
+    ),
+    Case(
+        "a second prefix of IPv4",
+        {"[10.0.0.0/24]": "[10.0.0.0/24, 10.0.1.0/24]"},
+        [
+            "16:54: tenants.blue.subnets.blue_net.prefixes[1]: 10.0.1.0/24 is a second IPv4 prefix (a subnet has one per IP version)"
+        ],
+    ),
+    Case(
+        "a subnet that there is not",
+        {"red1: {subnet: red_net": "red1: {subnet: rednet"},
+        [
+            "12:22: tenants.red.vms.red1.subnet: tenant red has no subnet rednet (did you mean red_net? there are: red_net)"
+        ],
+    ),
+    Case(
+        "a subnet of another tenant",
+        {"red1: {subnet: red_net": "red1: {subnet: blue_net"},
+        ["12:22: tenants.red.vms.red1.subnet: tenant red has no subnet blue_net (tenant blue has one)"],
+    ),
+    Case(
+        "a host that there is not",
+        {"red1: {subnet: red_net, host: host1": "red1: {subnet: red_net, host: hots1"},
+        ["12:37: tenants.red.vms.red1.host: no host is called hots1 (did you mean host1? there are: host1, host2)"],
+    ),
+    Case(
+        "a CA outside its prefix",
+        {"ca: 10.0.0.1,": "ca: 10.0.1.1,"},
+        ["18:50: tenants.blue.vms.blue1.ca: 10.0.1.1 is outside every prefix of blue_net (which has 10.0.0.0/24)"],
+    ),
+    Case(
+        "a CA of a version without prefix",
+        {"ca: 10.0.0.1,": "ca: fd00:10::1,"},
+        ["18:50: tenants.blue.vms.blue1.ca: fd00:10::1 is outside every prefix of blue_net (which has 10.0.0.0/24)"],
+    ),
+    Case(
+        "a CA that is the network address",
+        {"ca: 10.0.0.1,": "ca: 10.0.0.0,"},
+        ["18:50: tenants.blue.vms.blue1.ca: 10.0.0.0 is the network address of 10.0.0.0/24 (no interface can have it)"],
+    ),
+    Case(
+        "a CA that is the broadcast address",
+        {"ca: 10.0.0.1,": "ca: 10.0.0.255,"},
+        [
+            "18:50: tenants.blue.vms.blue1.ca: 10.0.0.255 is the broadcast address of 10.0.0.0/24 (no interface can have it)"
+        ],
+    ),
+    Case(
+        "a CA that is the anycast address of routers",
+        {"fd00:10::1]": "'fd00:10::']"},
+        [
+            "12:59: tenants.red.vms.red1.ca[1]: fd00:10:: is the network address of fd00:10::/64 (no interface can have it)"
+        ],
+    ),
+    Case(
+        "a CA of two VMs",
+        {"ca: 10.0.0.2,": "ca: 10.0.0.1,"},
+        ["19:50: tenants.blue.vms.blue2.ca: 10.0.0.1 is a CA of blue1 too (both are in blue_net)"],
+    ),
+    Case(
+        "a CA twice, and so the MAC made from it",
+        {"ca: [10.0.0.2,": "ca: [10.0.0.1,"},
+        ["13:49: tenants.red.vms.red2.ca[0]: 10.0.0.1 is a CA of red1 too (both are in red_net)"],
+    ),
+    Case(
+        "a MAC address of two VMs",
+        {"mac: 02:00:00:00:0b:02": "mac: 02:00:00:00:0b:01"},
+        ["19:65: tenants.blue.vms.blue2.mac: 02:00:00:00:0b:01 is the MAC address of blue1 too (both are in blue_net)"],
+    ),
+    Case(
+        "two CAs that make one MAC address",
+        {
+            "ca: [10.0.0.1, fd00:10::1]": "ca: ['fd00:10::1:0:1']",
+            "ca: [10.0.0.2, fd00:10::2]": "ca: ['fd00:10::2:0:1']",
+        },
+        [
+            "13:7: tenants.red.vms.red2: 02:00:00:00:00:01 is the MAC address of red1 too (it was made from the CA: give this VM a mac)"
+        ],
+    ),
+    Case(
+        "an underlay that is one byte too small",
+        {"hosts:": "mtu: {underlay: 1541, tenant: 1500}\nhosts:"},
+        [
+            "3:17: mtu.underlay: an underlay MTU of 1541 is too small for a tenant MTU of 1500 (NVGRE adds 42: at least 1542, or say undersized: true)"
+        ],
+    ),
+    Case(
+        "tenants' packets too large for the default underlay",
+        {"hosts:": "mtu: {tenant: 9000}\nhosts:"},
+        [
+            "3:6: mtu.underlay: an underlay MTU of 1542 is too small for a tenant MTU of 9000 (NVGRE adds 42: at least 9042, or say undersized: true)"
+        ],
+    ),
+    Case(
+        "a tenant MTU too small for IPv6",
+        {"hosts:": "mtu: {tenant: 1279}\nhosts:"},
+        [
+            "3:15: mtu.tenant: a tenant MTU of 1279 is too small for the IPv6 prefix of red_net (at least 1280, RFC 8200 section 5)"
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize("case", TENANT_RULES, ids=lambda case: case.name)
+def test_tenants_that_do_not_agree_are_named(case: Case, tmp_path: Path) -> None:
+    assert wrong_with(edited(FLAT, case.edits), tmp_path) == lines(case)
+
+
+FAULT_RULES: list[Case] = [
+    Case(
+        "a fault in a subnet that there is not",
+        {"{subnet: red_net, record_of": "{subnet: rednet, record_of"},
+        ["20:19: faults[0].subnet: no subnet is called rednet (did you mean red_net? there are: blue_net, red_net)"],
+    ),
+    Case(
+        "a fault of a VM that there is not",
+        {"record_of: red1": "record_of: red9"},
+        ["20:39: faults[0].record_of: no VM is called red9 (did you mean red2? there are: blue1, blue2, red1, red2)"],
+    ),
+    Case(
+        "a fault that points to nobody",
+        {"points_to: blue1": "points_to: bleu1"},
+        ["20:56: faults[0].points_to: no VM is called bleu1 (did you mean blue1? there are: blue1, blue2, red1, red2)"],
+    ),
+    Case(
+        "a fault in a subnet that its VM is not in",
+        {"{subnet: red_net, record_of": "{subnet: blue_net, record_of"},
+        ["20:19: faults[0].subnet: blue_net has no record of red1 (red1 is in red_net)"],
+    ),
+    Case(
+        "a fault that is none",
+        {"points_to: blue1": "points_to: red1"},
+        ["20:56: faults[0].points_to: red1 is where the record points anyway (name another VM)"],
+    ),
+    Case(
+        "a fault of one record twice",
+        {"points_to: blue1}]": "points_to: blue1}, {subnet: red_net, record_of: red1, points_to: blue2}]"},
+        ["20:93: faults[1].record_of: the record of red1 is wrong already (by faults[0])"],
+    ),
+]
+
+
+@pytest.mark.parametrize("case", FAULT_RULES, ids=lambda case: case.name)
+def test_a_fault_must_be_one(case: Case, tmp_path: Path) -> None:
+    assert wrong_with(edited(LEAKY, case.edits), tmp_path) == lines(case)

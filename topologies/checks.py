@@ -1,0 +1,183 @@
+"""The rules that join the parts of a scenario: names, tenants, MTUs and faults. Pure; `fabric_checks` has the underlay.
+
+Each rule takes the facts of a file and yields all that breaks it. A value that is wrong by itself (None in the facts)
+is passed over, as are names where none could be read of what they name: the schema has already spoken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from nvgre_node.policy import Address
+from nvgre_node.wire import OVERHEAD_IPV4
+from topologies import fabric_checks, values
+from topologies.facts import Facts, Subnet, Vm
+from topologies.problems import Finding, did_you_mean
+from topologies.repeats import repeats
+
+IPV6_MTU_LEAST = 1280
+"""Bytes that every link with IPv6 must carry (RFC 8200 section 5)."""
+
+Rule = Callable[[Facts], Iterator[Finding]]
+
+
+def check(facts: Facts) -> list[Finding]:
+    """Everything that breaks a rule, rule by rule."""
+    return [finding for rule in (*RULES, *fabric_checks.RULES) for finding in rule(facts)]
+
+
+def there_is_a_vm(facts: Facts) -> Iterator[Finding]:
+    """A network without a VM has nobody to talk."""
+    if facts.tenants and not facts.vms:
+        yield Finding(
+            ("tenants",), "no tenant has a VM", "such as vms: {red1: {subnet: red_net, host: host1, ca: ...}}"
+        )
+
+
+def names_are_unique(facts: Facts) -> Iterator[Finding]:
+    """A name means one subnet, and one VM, host or router."""
+    for name, first, again in repeats((subnet.name, subnet) for subnet in facts.subnets):
+        yield Finding(again.path, f"a subnet {name} is there already", f"of tenant {first.tenant}", at_key=True)
+    for name, first_vm, again_vm in repeats((vm.name, vm) for vm in facts.vms):
+        yield Finding(again_vm.path, f"a VM {name} is there already", f"of tenant {first_vm.tenant}", at_key=True)
+    for vm in facts.vms:
+        if vm.name in facts.nodes:
+            kind = "host" if vm.name in facts.hosts else "router"
+            yield Finding(vm.path, f"a {kind} is called {vm.name} too", "each node has its own name", at_key=True)
+    for name in facts.routers:
+        if name in facts.hosts:
+            yield Finding(("routers", name), f"a host is called {name} too", "each node has its own name", at_key=True)
+
+
+def vsids_are_unique(facts: Facts) -> Iterator[Finding]:
+    """A VSID identifies one virtual subnet (T4)."""
+    for vsid, first, again in repeats((subnet.vsid, subnet) for subnet in facts.subnets):
+        hint = "each virtual subnet has its own"
+        yield Finding((*again.path, "vsid"), f"VSID {vsid} is that of {first.name} too", hint)
+
+
+def one_prefix_per_family(facts: Facts) -> Iterator[Finding]:
+    """A subnet has at most one IPv4 and one IPv6 prefix."""
+    for subnet in facts.subnets:
+        versions = ((prefix and prefix.version, index) for index, prefix in enumerate(subnet.prefixes))
+        for version, _, index in repeats(versions):
+            what = f"{subnet.prefixes[index]} is a second IPv{version} prefix"
+            yield Finding((*subnet.path, "prefixes", index), what, "a subnet has one per IP version")
+
+
+def vms_name_what_exists(facts: Facts) -> Iterator[Finding]:
+    """A VM's subnet is one of its tenant's, and its host exists."""
+    for vm in facts.vms:
+        own = facts.subnet_names(vm.tenant)
+        if own and vm.subnet is not None and vm.subnet not in own:
+            owner = facts.subnet_by_name.get(vm.subnet)
+            hint = f"tenant {owner.tenant} has one" if owner else did_you_mean(vm.subnet, own)
+            yield Finding((*vm.path, "subnet"), f"tenant {vm.tenant} has no subnet {vm.subnet}", hint)
+        if facts.hosts and vm.host is not None and vm.host not in facts.hosts:
+            hint = did_you_mean(vm.host, facts.hosts)
+            yield Finding((*vm.path, "host"), f"no host is called {vm.host}", hint)
+
+
+def cas_are_in_their_prefix(facts: Facts) -> Iterator[Finding]:
+    """A CA is a host's address in a prefix of its subnet (T1)."""
+    for vm in facts.vms:
+        subnet = facts.subnet_of(vm)
+        for index, ca in enumerate(vm.cas):
+            if subnet and ca and (wrong := _ca_is_wrong(ca, subnet)):
+                yield Finding((*vm.path, "ca", index), str(wrong), wrong.hint)
+
+
+def _ca_is_wrong(ca: Address, subnet: Subnet) -> values.BadValueError | None:
+    prefixes = [prefix for prefix in subnet.prefixes if prefix is not None]
+    if len(prefixes) < len(subnet.prefixes):
+        return None
+    own = next((prefix for prefix in prefixes if ca in prefix), None)
+    if own is None:
+        has = ", ".join(str(prefix) for prefix in prefixes)
+        return values.BadValueError(f"{ca} is outside every prefix of {subnet.name}", f"which has {has}")
+    try:
+        values.refuse_network_address(ca, own)
+    except values.BadValueError as error:
+        return error
+    return None
+
+
+def cas_are_unique(facts: Facts) -> Iterator[Finding]:
+    """In one virtual subnet a CA belongs to one VM. Other subnets may use it again (T4)."""
+    owners = (
+        ((vm.tenant, vm.subnet, ca) if ca else None, (vm, index)) for vm in facts.vms for index, ca in enumerate(vm.cas)
+    )
+    for (_, subnet, ca), (first, _), (vm, index) in repeats(owners):
+        yield Finding((*vm.path, "ca", index), f"{ca} is a CA of {first.name} too", f"both are in {subnet}")
+
+
+def macs_are_unique(facts: Facts) -> Iterator[Finding]:
+    """In one virtual subnet a MAC address belongs to one VM. Other subnets may use it again (T4)."""
+    for (_, subnet, mac), first, vm in repeats((_mac_key(vm), vm) for vm in facts.vms):
+        if vm.has_own_mac:
+            yield Finding((*vm.path, "mac"), f"{mac} is the MAC address of {first.name} too", f"both are in {subnet}")
+        elif not set(first.cas) & set(vm.cas):  # else the CA is the mistake, and is reported
+            hint = "it was made from the CA: give this VM a mac"
+            yield Finding(vm.path, f"{mac} is the MAC address of {first.name} too", hint, at_key=True)
+
+
+def _mac_key(vm: Vm) -> tuple[str, str | None, str] | None:
+    cas = [ca for ca in vm.cas if ca]
+    mac = vm.mac if vm.has_own_mac or not cas else values.made_mac(cas)
+    return (vm.tenant, vm.subnet, mac) if mac else None
+
+
+def mtus_fit(facts: Facts) -> Iterator[Finding]:
+    """The underlay carries a full tenant packet (F3), and the tenants' MTU is one that IP allows."""
+    underlay, tenant = facts.mtus.underlay, facts.mtus.tenant
+    if tenant is None:
+        return
+    if underlay is not None and underlay < tenant + OVERHEAD_IPV4 and not facts.mtus.undersized:
+        what = f"an underlay MTU of {underlay} is too small for a tenant MTU of {tenant}"
+        hint = f"NVGRE adds {OVERHEAD_IPV4}: at least {tenant + OVERHEAD_IPV4}, or say undersized: true"
+        yield Finding(("mtu", "underlay"), what, hint)
+    dual = next((s for s in facts.subnets if any(p and p.version == 6 for p in s.prefixes)), None)
+    if dual and tenant < IPV6_MTU_LEAST:
+        what = f"a tenant MTU of {tenant} is too small for the IPv6 prefix of {dual.name}"
+        yield Finding(("mtu", "tenant"), what, f"at least {IPV6_MTU_LEAST}, RFC 8200 section 5")
+
+
+def faults_name_what_exists(facts: Facts) -> Iterator[Finding]:
+    """A fault names an existing subnet, a VM in it, and another VM."""
+    for fault in facts.faults:
+        if facts.subnets and fault.subnet is not None and fault.subnet not in facts.subnet_by_name:
+            hint = did_you_mean(fault.subnet, facts.subnet_by_name)
+            yield Finding((*fault.path, "subnet"), f"no subnet is called {fault.subnet}", hint)
+        for key, name in (("record_of", fault.record_of), ("points_to", fault.points_to)):
+            if facts.vms and name is not None and name not in facts.vm_by_name:
+                hint = did_you_mean(name, facts.vm_by_name)
+                yield Finding((*fault.path, key), f"no VM is called {name}", hint)
+
+
+def faults_make_sense(facts: Facts) -> Iterator[Finding]:
+    """A fault's record exists in its subnet, is wrong afterwards, and is made wrong once."""
+    for fault in facts.faults:
+        vm = facts.vm_by_name.get(fault.record_of or "")
+        if vm and vm.subnet in facts.subnet_by_name and fault.subnet in set(facts.subnet_by_name) - {vm.subnet}:
+            what = f"{fault.subnet} has no record of {vm.name}"
+            yield Finding((*fault.path, "subnet"), what, f"{vm.name} is in {vm.subnet}")
+        if vm and fault.record_of == fault.points_to:
+            yield Finding((*fault.path, "points_to"), f"{vm.name} is where the record points anyway", "name another VM")
+    for name, first, again in repeats((fault.record_of, fault) for fault in facts.faults):
+        what = f"the record of {name} is wrong already"
+        yield Finding((*again.path, "record_of"), what, f"by faults[{first.index}]")
+
+
+RULES: tuple[Rule, ...] = (
+    there_is_a_vm,
+    names_are_unique,
+    vsids_are_unique,
+    one_prefix_per_family,
+    vms_name_what_exists,
+    cas_are_in_their_prefix,
+    cas_are_unique,
+    macs_are_unique,
+    mtus_fit,
+    faults_name_what_exists,
+    faults_make_sense,
+)

@@ -1,0 +1,194 @@
+"""The rules of the underlay: links, router addresses, one uplink per host, and a path between any two hosts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Interface
+
+from topologies.facts import Facts
+from topologies.problems import Finding, Path, did_you_mean
+from topologies.repeats import repeats
+from topologies.values import INTERFACE_NAME_MOST
+
+Rule = Callable[[Facts], Iterator[Finding]]
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A router's address on the link to a neighbour."""
+
+    router: str
+    neighbour: str
+    address: IPv4Interface | None
+
+    @property
+    def path(self) -> Path:
+        """Where it stands."""
+        return "routers", self.router, self.neighbour
+
+
+def legs(facts: Facts) -> Iterator[Leg]:
+    """Every leg of every router, in the order of the file."""
+    for router, addresses in facts.routers.items():
+        for neighbour, address in addresses.items():
+            yield Leg(router, neighbour, address)
+
+
+def links_join_hosts(facts: Facts) -> Iterator[Finding]:
+    """`links` joins hosts; a router's links follow from its addresses."""
+    for index, link in enumerate(facts.links):
+        for end, name in enumerate(link or ()):
+            if name in facts.routers:
+                hint = f"say routers: {{{name}: {{NEIGHBOUR: ADDRESS}}}} instead"
+                yield Finding(("links", index, end), f"{name} is a router, and links joins hosts", hint)
+            elif facts.hosts and name not in facts.hosts:
+                hint = did_you_mean(name, facts.hosts)
+                yield Finding(("links", index, end), f"no host is called {name}", hint)
+
+
+def linked_hosts_share_a_prefix(facts: Facts) -> Iterator[Finding]:
+    """The PAs at both ends of a link are in one prefix."""
+    for index, link in enumerate(facts.links):
+        a, b = (facts.hosts.get(end) for end in link or ("", ""))
+        if link and a and b and a.network != b.network:
+            what = f"{link[0]} ({a}) and {link[1]} ({b}) are not in one prefix"
+            yield Finding(("links", index), what, "change a PA, or put a router between them")
+
+
+def routers_name_what_exists(facts: Facts) -> Iterator[Finding]:
+    """A router's neighbours exist, are others, and list it too if they are routers."""
+    for leg in legs(facts):
+        if leg.neighbour == leg.router:
+            yield Finding(leg.path, f"joins {leg.router} to itself", "name a neighbour", at_key=True)
+        elif facts.hosts and leg.neighbour not in facts.nodes:
+            hint = did_you_mean(leg.neighbour, facts.nodes)
+            yield Finding(leg.path, f"no host or router is called {leg.neighbour}", hint, at_key=True)
+        elif leg.router not in facts.routers.get(leg.neighbour, {leg.router: None}):
+            what = f"{leg.neighbour} has no address on its link to {leg.router}"
+            hint = f"say routers: {{{leg.neighbour}: {{{leg.router}: ADDRESS}}}} too"
+            yield Finding(leg.path, what, hint, at_key=True)
+
+
+def routers_share_a_prefix_with_neighbours(facts: Facts) -> Iterator[Finding]:
+    """A router's address is in the prefix of its neighbour's; between two routers the second is told."""
+    seen: set[str] = set()
+    for leg in legs(facts):
+        seen.add(leg.router)
+        if leg.neighbour in facts.routers and leg.neighbour not in seen:
+            continue
+        far = facts.hosts.get(leg.neighbour) or facts.routers.get(leg.neighbour, {}).get(leg.router)
+        if far and leg.address and leg.neighbour != leg.router and leg.address.network != far.network:
+            what = f"{leg.address} is not in the prefix of {leg.neighbour}, {far.network}"
+            yield Finding(leg.path, what, f"{leg.neighbour} has {far}")
+
+
+def addresses_are_unique(facts: Facts) -> Iterator[Finding]:
+    """An underlay address belongs to one host or router."""
+    of_hosts = ((pa and pa.ip, (name, ("hosts", name, "pa"))) for name, pa in facts.hosts.items())
+    of_routers = ((leg.address and leg.address.ip, (leg.router, leg.path)) for leg in legs(facts))
+    for address, (first, _), (_, path) in repeats((*of_hosts, *of_routers)):
+        yield Finding(path, f"{address} is an address of {first} too", "each has its own")
+
+
+def prefixes_are_of_one_link(facts: Facts) -> Iterator[Finding]:
+    """Links are point to point, so two of them cannot use overlapping prefixes: no route could tell them apart."""
+    known: list[tuple[IPv4Interface, str]] = []
+    for path, address, link in _link_prefixes(facts):
+        for other, name in known:
+            if address.network.overlaps(other.network):
+                what = f"{address.network} overlaps {other.network} of the link {name}"
+                yield Finding(path, what, "each link has a prefix of its own")
+                break
+        known.append((address, link))
+
+
+def _link_prefixes(facts: Facts) -> Iterator[tuple[Path, IPv4Interface, str]]:
+    """(path, one end's address, name) of each link whose ends both exist."""
+    for index, link in enumerate(facts.links):
+        pa = facts.hosts.get(link[0]) if link else None
+        if link and pa and link[1] in facts.hosts:
+            yield ("links", index), pa, f"{link[0]} - {link[1]}"
+    seen: set[str] = set()
+    for leg in legs(facts):
+        seen.add(leg.router)
+        if leg.address and leg.neighbour in facts.nodes and leg.neighbour not in seen:
+            yield leg.path, leg.address, f"{leg.router} - {leg.neighbour}"
+
+
+def hosts_have_one_uplink(facts: Facts) -> Iterator[Finding]:
+    """Each host has exactly one link."""
+    ends = _link_ends(facts)
+    for name, _, path in repeats((name, path) for name, path in ends if name in facts.hosts):
+        what = f"{name} has a link already"
+        yield Finding(path, what, "one uplink per host for now", at_key=path[0] == "routers")
+    if _links_are_known(facts):
+        for name in sorted(set(facts.hosts) - {name for name, _ in ends}):
+            hint = "join it to another host under links, or give a router an address on its link"
+            yield Finding(("hosts", name), f"{name} has no link", hint, at_key=True)
+
+
+def _link_ends(facts: Facts) -> list[tuple[str, Path]]:
+    """(node, where it is named) of every end of a link, but for the router's own end."""
+    of_links = [(name, ("links", i, end)) for i, link in enumerate(facts.links) for end, name in enumerate(link or ())]
+    return [*of_links, *((leg.neighbour, leg.path) for leg in legs(facts))]
+
+
+def hosts_reach_each_other(facts: Facts) -> Iterator[Finding]:
+    """Any two hosts have a path between them (U2)."""
+    if not _links_are_known(facts) or not facts.hosts:
+        return
+    neighbours = _neighbours(facts)
+    linked = [host for host in facts.hosts if neighbours.get(host)]
+    reached = _reached(linked[0], neighbours, set(facts.routers)) if linked else set()
+    for host in linked:
+        if host not in reached:
+            hint = "join their links by a router"
+            yield Finding(("hosts", host), f"no path leads from {linked[0]} to {host}", hint, at_key=True)
+
+
+def _links_are_known(facts: Facts) -> bool:
+    """Whether every link names what exists: else what seems to be missing may be misspelt only."""
+    return None not in facts.links and {name for name, _ in _link_ends(facts)} <= facts.nodes
+
+
+def _neighbours(facts: Facts) -> dict[str, set[str]]:
+    table: dict[str, set[str]] = {}
+    for a, b in [*(link for link in facts.links if link), *((leg.router, leg.neighbour) for leg in legs(facts))]:
+        table.setdefault(a, set()).add(b)
+        table.setdefault(b, set()).add(a)
+    return table
+
+
+def _reached(start: str, neighbours: dict[str, set[str]], forwarding: set[str]) -> set[str]:
+    """Every node that packets from `start` get to: by way of routers, since hosts do not forward."""
+    seen, waiting = {start}, [start]
+    while waiting:
+        at = waiting.pop()
+        if at == start or at in forwarding:
+            new = neighbours.get(at, set()) - seen
+            seen |= new
+            waiting += new
+    return seen
+
+
+def router_interfaces_have_names(facts: Facts) -> Iterator[Finding]:
+    """A router's last interface, NAME-ethN, still has a name that Linux takes."""
+    for router, addresses in facts.routers.items():
+        last = f"{router}-eth{len(addresses) - 1}"
+        if len(addresses) > 10 and len(last) > INTERFACE_NAME_MOST:
+            what = f"its last interface would be {last}, which is longer than {INTERFACE_NAME_MOST} characters"
+            yield Finding(("routers", router), what, "choose a shorter name", at_key=True)
+
+
+RULES: tuple[Rule, ...] = (
+    links_join_hosts,
+    linked_hosts_share_a_prefix,
+    routers_name_what_exists,
+    routers_share_a_prefix_with_neighbours,
+    addresses_are_unique,
+    prefixes_are_of_one_link,
+    hosts_have_one_uplink,
+    hosts_reach_each_other,
+    router_interfaces_have_names,
+)

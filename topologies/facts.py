@@ -1,0 +1,205 @@
+"""What can be known of a scenario file, even of one with errors: the ground that the rules in `checks` stand on. Pure.
+
+A value that the schema refuses is None here, so that one mistake does not hide the next and causes no others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import IPv4Interface
+from typing import Any, TypeVar
+
+from nvgre_node.policy import Address, Network
+from topologies import values
+from topologies.problems import Path
+from topologies.schema import MtuPart
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Mtus:
+    """MTUs in bytes."""
+
+    underlay: int | None
+    tenant: int | None
+    undersized: bool
+
+
+@dataclass(frozen=True)
+class Subnet:
+    """A virtual subnet as written."""
+
+    name: str
+    tenant: str
+    vsid: int | None
+    prefixes: tuple[Network | None, ...]
+
+    @property
+    def path(self) -> Path:
+        """Where it stands."""
+        return "tenants", self.tenant, "subnets", self.name
+
+
+@dataclass(frozen=True)
+class Vm:
+    """A VM as written."""
+
+    name: str
+    tenant: str
+    subnet: str | None
+    host: str | None
+    cas: tuple[Address | None, ...]
+    mac: str | None
+    has_own_mac: bool
+
+    @property
+    def path(self) -> Path:
+        """Where it stands."""
+        return "tenants", self.tenant, "vms", self.name
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A wrong lookup record as written."""
+
+    index: int
+    subnet: str | None
+    record_of: str | None
+    points_to: str | None
+
+    @property
+    def path(self) -> Path:
+        """Where it stands."""
+        return "faults", self.index
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A whole file. `links` keeps an unusable link as None, so that an index is that of the file."""
+
+    mtus: Mtus
+    hosts: dict[str, IPv4Interface | None]
+    routers: dict[str, dict[str, IPv4Interface | None]]
+    links: tuple[tuple[str, str] | None, ...]
+    tenants: tuple[str, ...]
+    subnets: tuple[Subnet, ...]
+    vms: tuple[Vm, ...]
+    faults: tuple[Fault, ...]
+
+    @cached_property
+    def nodes(self) -> set[str]:
+        """Hosts and routers."""
+        return {*self.hosts, *self.routers}
+
+    @cached_property
+    def subnet_by_name(self) -> dict[str, Subnet]:
+        """Subnets; the first of a name."""
+        return {subnet.name: subnet for subnet in reversed(self.subnets)}
+
+    @cached_property
+    def vm_by_name(self) -> dict[str, Vm]:
+        """VMs; the first of a name."""
+        return {vm.name: vm for vm in reversed(self.vms)}
+
+    def subnet_of(self, vm: Vm) -> Subnet | None:
+        """The virtual subnet of a VM, if it is one of its own tenant's."""
+        return self._subnet_by_tenant_and_name.get((vm.tenant, vm.subnet))
+
+    def subnet_names(self, tenant: str) -> list[str]:
+        """The names of a tenant's virtual subnets."""
+        return self._subnet_names.get(tenant, [])
+
+    @cached_property
+    def _subnet_names(self) -> dict[str, list[str]]:
+        names: dict[str, list[str]] = {}
+        for subnet in self.subnets:
+            names.setdefault(subnet.tenant, []).append(subnet.name)
+        return names
+
+    @cached_property
+    def _subnet_by_tenant_and_name(self) -> dict[tuple[str, str | None], Subnet]:
+        return {(subnet.tenant, subnet.name): subnet for subnet in self.subnets}
+
+
+def read(data: dict[str, Any]) -> Facts:
+    """Takes what it can from a file's data; never fails."""
+    tenants = _mapping(data.get("tenants"))
+    return Facts(
+        mtus=_mtus(_mapping(data.get("mtu"))),
+        hosts={name: _pa(_mapping(host).get("pa")) for name, host in _mapping(data.get("hosts")).items()},
+        routers={
+            name: {neighbour: _pa(address) for neighbour, address in _mapping(legs).items()}
+            for name, legs in _mapping(data.get("routers")).items()
+        },
+        links=_links(data.get("links")),
+        tenants=tuple(tenants),
+        subnets=tuple(
+            _subnet(name, tenant, _mapping(part))
+            for tenant, parts in tenants.items()
+            for name, part in _mapping(_mapping(parts).get("subnets")).items()
+        ),
+        vms=tuple(
+            _vm(name, tenant, _mapping(part))
+            for tenant, parts in tenants.items()
+            for name, part in _mapping(_mapping(parts).get("vms")).items()
+        ),
+        faults=tuple(_fault(index, _mapping(part)) for index, part in enumerate(_list(data.get("faults")))),
+    )
+
+
+def _links(value: object) -> tuple[tuple[str, str] | None, ...]:
+    given = value if isinstance(value, list) else [] if value is None else [value]
+    return tuple(values.usable(values.link, link) for link in given)
+
+
+def _mtus(part: dict[str, Any]) -> Mtus:
+    default = MtuPart()
+    return Mtus(
+        values.usable(values.mtu, part.get("underlay", default.underlay)),
+        values.usable(values.mtu, part.get("tenant", default.tenant)),
+        part.get("undersized", default.undersized) is not False,
+    )
+
+
+def _subnet(name: str, tenant: str, part: dict[str, Any]) -> Subnet:
+    return Subnet(name, tenant, values.usable(values.vsid, part.get("vsid")), _each(values.prefix, part, "prefixes"))
+
+
+def _vm(name: str, tenant: str, part: dict[str, Any]) -> Vm:
+    return Vm(
+        name,
+        tenant,
+        subnet=_text(part.get("subnet")),
+        host=_text(part.get("host")),
+        cas=_each(values.ca, part, "ca"),
+        mac=values.usable(values.mac, part.get("mac")),
+        has_own_mac=part.get("mac") is not None,
+    )
+
+
+def _fault(index: int, part: dict[str, Any]) -> Fault:
+    return Fault(index, _text(part.get("subnet")), _text(part.get("record_of")), _text(part.get("points_to")))
+
+
+def _each(read: Callable[[object], _T], part: dict[str, Any], key: str) -> tuple[_T | None, ...]:
+    given = part.get(key)
+    return tuple(values.usable(read, value) for value in (given if isinstance(given, list) else [given]))
+
+
+def _pa(value: object) -> IPv4Interface | None:
+    return values.usable(values.pa, value)
+
+
+def _text(value: object) -> str | None:
+    return values.usable(values.text, value)
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return {key: entry for key, entry in value.items() if isinstance(key, str)} if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

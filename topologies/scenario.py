@@ -1,0 +1,108 @@
+"""A scenario: a network that was read and checked, as the policy of its tenants and the fabric below them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from ipaddress import ip_interface
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nvgre_node.fabric import Attachment, Fabric, FabricLink
+from nvgre_node.policy import Address, FlowIds, Interface, Network, Nve, Policy, TooBig, VirtualSubnet, Vm
+from topologies.schema import ScenarioPart, VmPart
+from topologies.values import made_mac
+
+if TYPE_CHECKING:
+    from nvgre_node.topo import NvgreTopo
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A network. `sha256` is that of the file's text; `tenant_mtu` is in bytes of IP packet."""
+
+    name: str
+    title: str
+    about: str
+    path: Path
+    sha256: str
+    policy: Policy
+    fabric: Fabric
+    tenant_mtu: int
+
+    def with_mtu(self, underlay: int | None = None, tenant: int | None = None) -> Scenario:
+        """The same network with other MTUs (bytes of IP packet), unchecked: an experiment may want a misfit."""
+        fabric = self.fabric if underlay is None else replace(self.fabric, mtu=underlay)
+        return replace(self, fabric=fabric, tenant_mtu=self.tenant_mtu if tenant is None else tenant)
+
+    def with_nve(self, flow_ids: FlowIds | None = None, too_big: TooBig | None = None) -> Scenario:
+        """The same network, in which every NVE treats FlowIDs or what is too big in another way (G8, G9)."""
+        nves = tuple(
+            replace(nve, flow_ids=flow_ids or nve.flow_ids, too_big=too_big or nve.too_big) for nve in self.policy.nves
+        )
+        return replace(self, policy=replace(self.policy, nves=nves))
+
+    def topo(self, **options: object) -> NvgreTopo:
+        """The network for Mininet: what `mn --custom FILE --topo NAME` calls; `options` are those of NvgreTopo."""
+        # Only here: checking a scenario must not need Mininet.
+        from nvgre_node.topo import NvgreTopo
+
+        return NvgreTopo(self.policy, self.fabric, self.tenant_mtu, **options)
+
+
+def build(part: ScenarioPart, path: Path, sha256: str) -> Scenario:
+    """The scenario of a file in which nothing is wrong."""
+    return Scenario(
+        name=part.name,
+        title=part.title,
+        about=part.about.strip(),
+        path=path,
+        sha256=sha256,
+        policy=_policy(part),
+        fabric=Fabric(tuple(part.routers), tuple(_links(part)), part.mtu.underlay),
+        tenant_mtu=part.mtu.tenant,
+    )
+
+
+def _policy(part: ScenarioPart) -> Policy:
+    policy = Policy(
+        nves=tuple(Nve(name, host.pa, part.nve.flow_ids, part.nve.too_big) for name, host in part.hosts.items()),
+        subnets=tuple(
+            VirtualSubnet(name, tenant, subnet.vsid, tuple(subnet.prefixes))
+            for tenant, parts in part.tenants.items()
+            for name, subnet in parts.subnets.items()
+        ),
+        vms=tuple(_vms(part)),
+    )
+    for fault in part.faults:
+        policy = policy.pointing_to(policy.vm(fault.record_of), policy.vm(fault.points_to))
+    return policy
+
+
+def _vms(part: ScenarioPart) -> Iterator[Vm]:
+    for tenant in part.tenants.values():
+        for name, vm in tenant.vms.items():
+            prefixes = tenant.subnets[vm.subnet].prefixes
+            yield Vm(name, vm.subnet, vm.host, _mac(vm), tuple(_with_length(ca, prefixes) for ca in vm.ca))
+
+
+def _mac(vm: VmPart) -> str:
+    return vm.mac or made_mac(vm.ca)
+
+
+def _with_length(ca: Address, prefixes: list[Network]) -> Interface:
+    own = next(prefix for prefix in prefixes if ca in prefix)
+    return ip_interface(f"{ca}/{own.prefixlen}")
+
+
+def _links(part: ScenarioPart) -> Iterator[FabricLink]:
+    """The links between hosts, then those of the routers; one between two routers is there once."""
+    for a, b in part.links:
+        yield FabricLink(Attachment(a, part.hosts[a].pa), Attachment(b, part.hosts[b].pa))
+    done: set[str] = set()
+    for router, legs in part.routers.items():
+        done.add(router)
+        for neighbour, address in legs.items():
+            if neighbour not in done:
+                far = part.hosts[neighbour].pa if neighbour in part.hosts else part.routers[neighbour][router]
+                yield FabricLink(Attachment(router, address), Attachment(neighbour, far))

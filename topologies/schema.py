@@ -1,0 +1,109 @@
+"""The scenario language: what may stand where in the YAML file. Pure; rules that join the parts are in `checks`.
+
+The `examples` of a field are the hint that a reader gets where the field is missing.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Interface
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, StrictBool, StrictStr
+
+from nvgre_node.policy import Address, FlowIds, Network, TooBig
+from topologies import values
+
+Name = Annotated[str, PlainValidator(values.name)]
+NodeName = Annotated[str, PlainValidator(values.node_name)]
+VmName = Annotated[str, PlainValidator(values.vm_name)]
+Reference = Annotated[str, PlainValidator(values.text)]
+Line = Annotated[str, PlainValidator(values.line)]
+Mtu = Annotated[int, PlainValidator(values.mtu)]
+Pa = Annotated[IPv4Interface, PlainValidator(values.pa)]
+Ca = Annotated[Address, PlainValidator(values.ca)]
+Prefix = Annotated[Network, PlainValidator(values.prefix)]
+Vsid = Annotated[int, PlainValidator(values.vsid)]
+Mac = Annotated[str, PlainValidator(values.mac)]
+Link = Annotated[tuple[str, str], PlainValidator(values.link)]
+
+
+def one_or_many(value: Any) -> Any:
+    """A single value as a list of one."""
+    return [value] if isinstance(value, str | int | float) else value
+
+
+class Part(BaseModel):
+    """A mapping of the file, in which unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MtuPart(Part):
+    """MTUs in bytes of IP packet. `undersized` allows an underlay that is too small for full tenant packets (F3)."""
+
+    underlay: Mtu = 1542
+    tenant: Mtu = 1500
+    undersized: StrictBool = False
+
+
+class NvePart(Part):
+    """What every NVE does where RFC 7637 leaves a choice (G8, G9; RFC 7588 section 3)."""
+
+    flow_ids: FlowIds = FlowIds.FLOW
+    too_big: TooBig = TooBig.TELL
+
+
+class HostPart(Part):
+    """A provider host."""
+
+    pa: Pa = Field(examples=["pa: 192.168.1.10/24"])
+
+
+class SubnetPart(Part):
+    """A virtual subnet (T4)."""
+
+    vsid: Vsid = Field(examples=["vsid: 5001"])
+    prefixes: Annotated[list[Prefix], BeforeValidator(one_or_many), Field(min_length=1)] = Field(
+        examples=["prefixes: [10.1.1.0/24]"]
+    )
+
+
+class VmPart(Part):
+    """A tenant VM. Without `mac` it gets one made from its first CA."""
+
+    subnet: Reference = Field(examples=["subnet: NAME, one of the tenant's subnets"])
+    host: Reference = Field(examples=["host: NAME, one of the hosts"])
+    ca: Annotated[list[Ca], BeforeValidator(one_or_many), Field(min_length=1)] = Field(examples=["ca: 10.1.1.11"])
+    mac: Mac | None = None
+
+
+class TenantPart(Part):
+    """A tenant: a routing domain with its virtual subnets and VMs."""
+
+    subnets: dict[Name, SubnetPart] = Field(
+        examples=["subnets: {red_net: {vsid: 5001, prefixes: [10.1.1.0/24]}}"], min_length=1
+    )
+    vms: dict[VmName, VmPart] = Field(default={})
+
+
+class FaultPart(Part):
+    """A wrong lookup record: in `subnet`, the record of one VM points to another VM."""
+
+    subnet: Reference = Field(examples=["subnet: NAME, in which the record is wrong"])
+    record_of: Reference = Field(examples=["record_of: NAME of the VM whose record is wrong"])
+    points_to: Reference = Field(examples=["points_to: NAME of the VM that gets its packets"])
+
+
+class ScenarioPart(Part):
+    """A whole scenario file."""
+
+    name: Name = Field(examples=["name: two_hosts"])
+    title: Line = Field(examples=["title: Two provider hosts on one link"])
+    about: StrictStr = ""
+    mtu: MtuPart = MtuPart()
+    nve: NvePart = NvePart()
+    hosts: dict[NodeName, HostPart] = Field(examples=["hosts: {host1: {pa: 192.168.0.1/24}}"], min_length=1)
+    routers: dict[NodeName, dict[str, Pa]] = Field(default={})
+    links: list[Link] = Field(default=[])
+    tenants: dict[Name, TenantPart] = Field(examples=["tenants: {red: {subnets: ..., vms: ...}}"], min_length=1)
+    faults: list[FaultPart] = Field(default=[])

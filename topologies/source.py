@@ -1,0 +1,192 @@
+"""Reads the text of a scenario file: plain data, and the place of every value in it. Touches only the file it reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, StringMark, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
+
+from topologies.problems import Finding, Problem, ScenarioError, dotted, show
+
+BYTES_AT_MOST = 200_000
+VALUES_AT_MOST = 50_000
+"""Values in a file after its aliases are followed: far above any network, far below what aliases can multiply to."""
+
+_YAML_TAG = "tag:yaml.org,2002:"
+_TAGS = {_YAML_TAG + kind for kind in ("str", "int", "float", "bool", "null", "map", "seq", "merge")}
+
+# Tags can call anything an integer, and Python refuses to read one of thousands of digits.
+_WHOLE_NUMBER = re.compile(r"[-+]?[0-9][0-9a-fA-FxXoO_]{0,40}", re.ASCII)
+
+
+def read_text(path: FilePath, file: str) -> str:
+    """The text of a file; `file` is what to call it in messages.
+
+    Raises:
+        ScenarioError: missing, a directory, unreadable, too long, or not UTF-8.
+    """
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(BYTES_AT_MOST + 1)
+    except FileNotFoundError:
+        raise ScenarioError(file, [Problem("", "no such file")]) from None
+    except IsADirectoryError:
+        raise ScenarioError(file, [Problem("", "is a directory", "name a scenario file")]) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise ScenarioError(file, [Problem("", f"cannot be read: {reason or error}")]) from None
+    if len(raw) > BYTES_AT_MOST:
+        raise ScenarioError(file, [Problem("", f"is longer than {BYTES_AT_MOST} bytes", "is it a scenario?")])
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start].decode("utf-8-sig", "replace")
+        raise ScenarioError(file, [_at_end_of(before, "is not text in UTF-8", "is it a scenario?")]) from None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A parsed file. `data` is plain dicts, lists and scalars, in which aliases share their value."""
+
+    file: str
+    data: dict[str, Any]
+    _root: Node
+    _entries: dict[int, dict[str, tuple[Node, Node]]] = field(default_factory=dict)
+
+    def place(self, finding: Finding) -> Problem:
+        """A finding with its line and column; where a key is missing, those of the mapping that lacks it."""
+        path, node, key = [], self._root, self._root
+        for step in finding.path:
+            if isinstance(step, int) and isinstance(node, ScalarNode):
+                continue  # a single value where a list may stand: it has no index in the file
+            path.append(step)
+            key, node = self._child(node, step)
+        mark = (key if finding.at_key else node).start_mark
+        return Problem(dotted(tuple(path)), finding.message, finding.hint, mark.line + 1, mark.column + 1)
+
+    def _child(self, node: Node, step: str | int) -> tuple[Node, Node]:
+        if isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.value):
+            return node.value[step], node.value[step]
+        if isinstance(node, MappingNode):
+            if id(node) not in self._entries:
+                self._entries[id(node)] = _entries(node)
+            return self._entries[id(node)].get(str(step), (node, node))
+        return node, node
+
+
+def parse(text: str, file: str) -> Source:
+    """Reads YAML of which the top is a mapping.
+
+    Raises:
+        ScenarioError: bad syntax, duplicate keys, unknown tags, aliases without end: what leaves no data to check.
+    """
+    try:
+        root = YAML(typ="safe", pure=True).compose(text)
+        if problems := _unusable(root):
+            raise ScenarioError(file, problems)
+        return Source(file, YAML(typ="safe", pure=True).load(text), root)
+    except MarkedYAMLError as error:
+        raise ScenarioError(file, [_syntax(error)]) from None
+    except ReaderError as error:
+        before = text[: error.position]
+        what = f"the character {show(chr(error.character))} may not stand in YAML"
+        raise ScenarioError(file, [_at_end_of(before, what, "is it a scenario?")]) from None
+    except RecursionError:
+        raise ScenarioError(file, [Problem("", "lists and mappings are nested too deeply")]) from None
+    except (YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
+        # An explicit tag on a value that does not fit it (`!!int x`) fails inside the YAML library in its own ways.
+        raise ScenarioError(file, [Problem("", "is not YAML that can be read", show(str(error)))]) from None
+
+
+def _unusable(root: Node | None) -> list[Problem]:
+    if root is None or root.tag == _YAML_TAG + "null":
+        return [Problem("", "is empty", "a scenario has at least name, title, hosts and tenants")]
+    if not isinstance(root, MappingNode):
+        return [_at(root, "is not a mapping", "a scenario starts like `name: two_hosts`")]
+    if _values_in(root, {}) > VALUES_AT_MOST:
+        return [Problem("", f"has more than {VALUES_AT_MOST} values once its aliases are followed")]
+    problems = [problem for node in _nodes(root, set()) for problem in _unusable_node(node)]
+    return sorted(problems, key=lambda problem: (problem.line, problem.column))
+
+
+def _values_in(node: Node, known: dict[int, int]) -> int:
+    """How many values a node unfolds to, or "too many" also if it contains itself. Each node is counted once."""
+    too_many = VALUES_AT_MOST + 1
+    if id(node) not in known:
+        known[id(node)] = too_many  # until its own count is there, only a node inside it can ask: a circle
+        known[id(node)] = min(too_many, 1 + sum(_values_in(child, known) for child in _children(node)))
+    return known[id(node)]
+
+
+def _nodes(node: Node, seen: set[int]) -> Iterator[Node]:
+    if id(node) not in seen:
+        seen.add(id(node))
+        yield node
+        for child in _children(node):
+            yield from _nodes(child, seen)
+
+
+def _children(node: Node) -> list[Node]:
+    if isinstance(node, MappingNode):
+        return [part for entry in node.value for part in entry]
+    return node.value if isinstance(node, SequenceNode) else []
+
+
+def _unusable_node(node: Node) -> Iterator[Problem]:
+    if node.tag not in _TAGS:
+        kind = str(node.tag).removeprefix(_YAML_TAG)
+        yield _at(node, f"is of the YAML type {show(kind)}", "put it in quotes if it is meant as text")
+    if node.tag == _YAML_TAG + "int" and not _WHOLE_NUMBER.fullmatch(node.value):
+        yield _at(node, f"{show(node.value)} is not a whole number", "put it in quotes if it is meant as text")
+    if not isinstance(node, MappingNode):
+        return
+    seen: dict[tuple[str, str], Node] = {}
+    for key, _ in node.value:
+        if not isinstance(key, ScalarNode):
+            yield _at(key, "a list or mapping cannot be a key")
+        elif (first := seen.setdefault((str(key.tag), key.value), key)) is not key:
+            yield _at(key, f"the key {show(key.value)} is there twice", f"first in line {first.start_mark.line + 1}")
+
+
+def _entries(node: MappingNode) -> dict[str, tuple[Node, Node]]:
+    """(key, value) by key; own entries hide those merged in by `<<`."""
+    merged: dict[str, tuple[Node, Node]] = {}
+    own: dict[str, tuple[Node, Node]] = {}
+    for key, value in node.value:
+        if key.tag != _YAML_TAG + "merge":
+            own[key.value] = (key, value)
+            continue
+        for source in reversed([value] if isinstance(value, MappingNode) else value.value):
+            merged |= _entries(source)
+    return merged | own
+
+
+def _syntax(error: MarkedYAMLError) -> Problem:
+    what = " ".join(str(error.problem or error.context or "is not YAML").split()).removeprefix("but ")
+    mark = error.problem_mark or error.context_mark
+    if "'\\t'" in what:
+        return _marked(mark, "a tab cannot stand here", "YAML indents with spaces")
+    began = ""
+    if error.problem and error.context and error.context_mark:
+        began = f"{error.context}, from line {error.context_mark.line + 1}"
+    return _marked(mark, what, began)
+
+
+def _at(node: Node, what: str, hint: str = "") -> Problem:
+    return _marked(node.start_mark, what, hint)
+
+
+def _marked(mark: StringMark | None, what: str, hint: str) -> Problem:
+    return Problem("", what, hint, mark.line + 1, mark.column + 1) if mark else Problem("", what, hint)
+
+
+def _at_end_of(before: str, what: str, hint: str) -> Problem:
+    line_start = before.rfind("\n") + 1
+    return Problem("", what, hint, before.count("\n") + 1, len(before) - line_start + 1)

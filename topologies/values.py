@@ -1,0 +1,210 @@
+"""Reads the single values of a scenario file: addresses, names, numbers. Pure.
+
+Each reader takes what YAML gave and returns the typed value, or raises BadValueError with a message and a hint.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv4Interface, ip_address, ip_network
+from typing import TypeVar
+
+from nvgre_node.policy import Address, Network
+from nvgre_node.wire import VSID_FIRST, VSID_LAST, check_vsid
+from topologies.problems import show
+
+_T = TypeVar("_T")
+
+MTU_LEAST, MTU_MOST = 576, 65535
+"""Bytes of IP packet: what every IPv4 host must accept (RFC 791), and the most that an IPv4 header can say."""
+
+INTERFACE_NAME_MOST = 15
+"""Characters of a Linux interface name (IFNAMSIZ less the closing zero)."""
+
+VM_NAME_MOST, NODE_NAME_MOST = INTERFACE_NAME_MOST, INTERFACE_NAME_MOST - len("-eth0")
+
+# Linux makes these in a network namespace unasked, or keeps the word for itself.
+_TAKEN = frozenset(
+    (
+        *("all", "default", "lo", "tunl0", "sit0", "ip_vti0", "ip6tnl0", "ip6_vti0"),
+        *("gre0", "gretap0", "erspan0", "ip6gre0", "ip6gretap0", "ip6erspan0"),
+    )
+)
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
+_PLAIN_LENGTH = re.compile(r"[^/]+/[0-9]{1,3}", re.ASCII)
+
+
+class BadValueError(ValueError):
+    """A value that cannot be used, with a hint at what could."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+def usable(read: Callable[[object], _T], value: object) -> _T | None:
+    """What a reader makes of a value, or None where it refuses."""
+    try:
+        return read(value)
+    except BadValueError:
+        return None
+
+
+def text(value: object) -> str:
+    """Text of at least one character."""
+    if value is None:
+        raise BadValueError("has no value")
+    if not isinstance(value, str):
+        raise BadValueError(f"{show(value)} is not text", "put it in quotes if it is meant as text")
+    if not value.strip():
+        raise BadValueError("is empty")
+    return value
+
+
+def line(value: object) -> str:
+    """One line of text."""
+    if "\n" in text(value).strip():
+        raise BadValueError("has more than one line", "the long text goes under about")
+    return text(value).strip()
+
+
+def name(value: object) -> str:
+    """A name: small letters, digits and underscores, a letter first."""
+    if not _NAME.fullmatch(text(value)):
+        raise BadValueError(f"{show(value)} is not a name", "small letters, digits and underscores, a letter first")
+    return text(value)
+
+
+def vm_name(value: object) -> str:
+    """A VM's name, which is also that of its port's interface: at most 15 characters."""
+    return _interface_name(value, VM_NAME_MOST, "it becomes an interface name")
+
+
+def node_name(value: object) -> str:
+    """A host's or router's name: at most 10 characters, so that NAME-eth0 is an interface name."""
+    return _interface_name(value, NODE_NAME_MOST, "its interfaces are called NAME-eth0, and Linux takes 15")
+
+
+def _interface_name(value: object, most: int, reason: str) -> str:
+    read = name(value)
+    if len(read) > most:
+        raise BadValueError(f"{show(read)} has {len(read)} characters, {most} are the most", reason)
+    if read in _TAKEN:
+        raise BadValueError(f"{show(read)} is an interface name that Linux keeps for itself", "choose another name")
+    return read
+
+
+def vsid(value: object) -> int:
+    """A VSID that a tenant may have (V5)."""
+    hint = f"use {VSID_FIRST} to {VSID_LAST}"
+    try:
+        return check_vsid(_whole_number(value, hint))
+    except BadValueError:
+        raise
+    except ValueError as error:
+        raise BadValueError(str(error), hint) from error
+
+
+def mtu(value: object) -> int:
+    """An MTU in bytes of IP packet."""
+    hint = f"use {MTU_LEAST} to {MTU_MOST}"
+    read = _whole_number(value, hint)
+    if not MTU_LEAST <= read <= MTU_MOST:
+        raise BadValueError(f"an MTU of {show(read)} bytes is too {'small' if read < MTU_LEAST else 'large'}", hint)
+    return read
+
+
+def _whole_number(value: object, hint: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BadValueError("has no value" if value is None else f"{show(value)} is not a whole number", hint)
+    return value
+
+
+def pa(value: object) -> IPv4Interface:
+    """An underlay address with its prefix length: a PA, or a router's address."""
+    hint = "such as 192.168.1.10/24"
+    given = text(value)
+    if not _PLAIN_LENGTH.fullmatch(given):
+        raise BadValueError(f"{show(given)} is not an IPv4 address with prefix length", hint)
+    try:
+        read = IPv4Interface(given)
+    except ValueError as error:
+        raise BadValueError(f"{show(given)} is not an IPv4 address with prefix length", hint) from error
+    if not _is_unicast(read.ip):
+        raise BadValueError(f"{read.ip} is not a unicast address", hint)
+    refuse_network_address(read.ip, read.network)
+    return read
+
+
+def ca(value: object) -> Address:
+    """A customer address, without prefix length: its subnet's prefix gives that."""
+    given = text(value)
+    if _PLAIN_LENGTH.fullmatch(given):
+        raise BadValueError(f"{show(given)} has a prefix length", "write the address alone: its subnet has the prefix")
+    try:
+        read = ip_address(given)
+    except ValueError as error:
+        raise BadValueError(f"{show(given)} is not an IP address", "such as 10.1.1.11 or fd00::11") from error
+    if not _is_unicast(read) or "%" in given:
+        raise BadValueError(f"{show(given)} is not a unicast address that a VM can have", "such as 10.1.1.11")
+    return read
+
+
+def prefix(value: object) -> Network:
+    """A CA prefix of a virtual subnet."""
+    given = text(value)
+    if not _PLAIN_LENGTH.fullmatch(given) or "%" in given:
+        raise BadValueError(f"{show(given)} is not a prefix", "such as 10.1.1.0/24 or fd00::/64")
+    try:
+        read = ip_network(given, strict=False)
+    except ValueError as error:
+        raise BadValueError(f"{show(given)} is not a prefix", "such as 10.1.1.0/24 or fd00::/64") from error
+    if str(read.network_address) != str(ip_address(given.split("/")[0])):
+        raise BadValueError(f"{given} has bits set after the prefix", f"did you mean {read}?")
+    return read
+
+
+def mac(value: object) -> str:
+    """A unicast MAC address, six bytes with colons, in small letters."""
+    hint = "such as 02:00:0a:01:01:0b"
+    read = text(value).lower()
+    if not _MAC.fullmatch(read):
+        raise BadValueError(f"{show(value)} is not a MAC address", hint)
+    if int(read[:2], 16) & 1:
+        raise BadValueError(f"{read} is a multicast MAC address", f"the first byte must be even, {hint}")
+    if read == "00:00:00:00:00:00":
+        raise BadValueError(f"{read} is no interface's MAC address", hint)
+    return read
+
+
+def made_mac(cas: Sequence[Address]) -> str:
+    """The MAC address of a VM without one of its own: 02:00 and the last four bytes of its first CA, IPv4 if any."""
+    first = next((address for address in cas if address.version == 4), cas[0])
+    return (b"\x02\x00" + first.packed[-4:]).hex(":")
+
+
+def link(value: object) -> tuple[str, str]:
+    """The two hosts that a link joins."""
+    if not isinstance(value, list) or len(value) != 2 or not all(isinstance(end, str) for end in value):
+        raise BadValueError(f"{show(value)} is not a pair of hosts", "such as [host1, host2]")
+    if value[0] == value[1]:
+        raise BadValueError(f"joins {show(value[0])} to itself", "name two hosts")
+    return value[0], value[1]
+
+
+def refuse_network_address(address: Address, network: Network) -> None:
+    """Raises BadValueError for a prefix's network address (IPv6: subnet-router anycast) or IPv4 broadcast address."""
+    if network.num_addresses <= 2:  # RFC 3021, RFC 6164: point-to-point prefixes use both
+        return
+    if address == network.network_address:
+        raise BadValueError(f"{address} is the network address of {network}", "no interface can have it")
+    if isinstance(address, IPv4Address) and address == network.broadcast_address:
+        raise BadValueError(f"{address} is the broadcast address of {network}", "no interface can have it")
+
+
+def _is_unicast(address: Address) -> bool:
+    v4_class_e = isinstance(address, IPv4Address) and address.is_reserved
+    return not (address.is_multicast or address.is_unspecified or address.is_loopback or v4_class_e)
