@@ -134,18 +134,22 @@ def _select(measured: Sequence[Round], path: str, protocol: str, state: str) -> 
 
 
 def _measurements(measured: Sequence[Round]) -> Iterator[Measurement]:
-    for state in ("off", "on"):
-        for protocol in PROTOCOLS:
-            suffix = f"offloads {state}"
-            streams = {path: _select(measured, path, protocol, state) for path in ("NVGRE", "VXLAN", "underlay")}
-            rates = {path: tuple(s.gigabits_per_second for s in found) for path, found in streams.items()}
-            for peer in ("VXLAN", "underlay"):
-                ratios = paired_ratio(rates["NVGRE"], rates[peer])
-                yield Measurement(f"{protocol} NVGRE / {peer}, {suffix}", "ratio", ratios)
-            for path, found in streams.items():
-                yield Measurement(f"{protocol} {path}, {suffix}", "Gb/s", rates[path])
-                cost = tuple(stream.cpu_seconds_per_gigabit for stream in found)
-                yield Measurement(f"{protocol} {path}, CPU time, {suffix}", "CPU s/Gb", cost)
+    """Ratios first, since they alone can be compared between machines; NVGRE beside VXLAN before all."""
+    settings = [(protocol, state) for protocol in PROTOCOLS for state in ("off", "on")]
+    for peer in ("VXLAN", "underlay"):
+        for protocol, state in settings:
+            ours, theirs = (_rates(_select(measured, path, protocol, state)) for path in ("NVGRE", peer))
+            yield Measurement(f"{protocol} NVGRE / {peer}, offloads {state}", "ratio", paired_ratio(ours, theirs))
+    for protocol, state in settings:
+        for path in ("NVGRE", "VXLAN", "underlay"):
+            streams = _select(measured, path, protocol, state)
+            yield Measurement(f"{protocol} {path}, offloads {state}", "Gb/s", _rates(streams))
+            cost = tuple(stream.cpu_seconds_per_gigabit for stream in streams)
+            yield Measurement(f"{protocol} {path}, CPU time, offloads {state}", "CPU s/Gb", cost)
+
+
+def _rates(streams: Sequence[iperf.Stream]) -> tuple[float, ...]:
+    return tuple(stream.gigabits_per_second for stream in streams)
 
 
 def _sample(one: Round, state: dict[str, str]) -> Sample:

@@ -14,6 +14,8 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import TypeVar
 
+from nvgre_node.errors import BadInputError
+
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
@@ -34,11 +36,8 @@ class TooBig(StrEnum):
     DROP = "drop"
 
 
-class UnknownNameError(KeyError):
+class UnknownNameError(BadInputError):
     """No such VM, host or subnet in this policy; the message lists those there are."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 @dataclass(frozen=True)
@@ -204,7 +203,8 @@ class Policy:
         record = next((r for r in self.records if r.vsid == vsid and r.ca == target), None)
         if record is None:
             return port, Step(asked, "none: dropped as unknown unicast", self._elsewhere(sender, target) or "B6")
-        found = Step(asked, f"{record.vm}, MAC {record.mac}, PA {record.pa}", "U1, T8")
+        reason = self._elsewhere(sender, target) or "U1, T8"
+        found = Step(asked, f"{record.vm}, MAC {record.mac}, PA {record.pa}", reason)
         crossing = self._crossing(sender, record)
         if record.pa == here.pa.ip:
             arrival = Step("delivery", f"port {record.vm} on {sender.host}, never on the wire", "same provider host")
@@ -216,7 +216,7 @@ class Policy:
     def _elsewhere(self, sender: Vm, ca: Address) -> str:
         """Who has a CA in other virtual subnets: what a learner would otherwise take for a fault."""
         others = [vm.name for vm in self.vms if vm.subnet != sender.subnet and ca in {own.ip for own in vm.cas}]
-        return f"T4: {', '.join(others)} has it, but in another virtual subnet" if others else ""
+        return f"T4: in another virtual subnet, {', '.join(others)} has this CA" if others else ""
 
     def _crossing(self, sender: Vm, record: LookupRecord) -> tuple[Step, ...]:
         """The step from one virtual subnet into another, if the record takes it (X6, or a leak)."""

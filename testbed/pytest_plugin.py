@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 
-@pytest.fixture()
+@pytest.fixture
 def nvgre_net() -> Iterator[Callable[..., Any]]:
     """Builds running networks that are gone when the test ends, whatever happens.
 

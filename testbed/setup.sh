@@ -45,7 +45,7 @@ if [ -n "$missing" ]; then
     step "installing Debian packages: $missing" apt-get install -y --no-install-recommends $missing
 fi
 # Debian's Mininet is a system package: the environment has to see it.
-step "making a Python environment in .venv" /usr/bin/python3 -m venv --clear --system-site-packages "$home/.venv"
+step "making a Python environment in .venv" /usr/bin/python3 -m venv --system-site-packages "$home/.venv"
 step "installing Python packages" "$home/.venv/bin/python" -m pip install --disable-pip-version-check -e "$home[test]"
 step "compiling the BPF programs" "$home/.venv/bin/python" -m nvgre_node.dataplane.build
 echo "$home" >"$home/.venv/ready"

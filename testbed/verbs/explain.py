@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 
 import click
-from rich.console import Console
-from rich.table import Table
 
+from testbed.tables import show, table
 from topologies import load
 
 
@@ -25,9 +24,7 @@ def command(scenario: str, vm: str, destination: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([vars(step) for step in steps], indent=2))
         return
-    table = Table(title=f"{vm} to {destination}", title_justify="left")
-    for heading in ("", "asked", "answer", "because"):
-        table.add_column(heading)
+    made = table("", "asked", "answer", "because", title=f"{vm} to {destination}")
     for number, step in enumerate(steps, start=1):
-        table.add_row(str(number), step.what, step.result, step.because)
-    Console().print(table)
+        made.add_row(str(number), step.what, step.result, step.because)
+    show(made)

@@ -1,0 +1,1 @@
+"""The figures: one module per kind of picture, one look for all."""

@@ -1,0 +1,119 @@
+"""The picture of a network: VMs in their hosts, the tunnels of their virtual subnets, the fabric that carries them."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyBboxPatch, Patch, PathPatch
+from matplotlib.path import Path
+
+from experiments.plots import places, style
+from experiments.plots.places import Box, Places, Tunnel
+from nvgre_node.fabric import Fabric, FabricLink
+from nvgre_node.policy import Policy, Vm
+
+_LABELLED_LINKS = 8
+"""Up to so many links, each has its own label."""
+_TITLE, _LEGEND, _MARGIN = 0.7, 0.45, 0.3
+
+
+def draw(policy: Policy, fabric: Fabric) -> Figure:
+    """Hosts with PA and NVE, their VMs with CA and MAC, tunnels by VSID, links with MTU (bytes of IP packet)."""
+    at = Places(policy, fabric)
+    colours = style.tenant_colours(subnet.tenant for subnet in policy.subnets)
+    legend = _LEGEND * -(-(len(policy.subnets) + 1) // 3)
+    frame = at.frame
+    width, height = frame.width + 2 * _MARGIN, frame.height + _TITLE + legend + 2 * _MARGIN
+    with style.look():
+        figure = style.new_figure(height, width, laid_out=False)
+        axes = figure.add_axes((0, 0, 1, 1))
+        style.bare(axes)
+        axes.set_xlim(frame.x - _MARGIN, frame.right + _MARGIN)
+        axes.set_ylim(frame.y - _MARGIN - legend, frame.y + frame.height + _TITLE + _MARGIN)
+        axes.text(frame.x, frame.y + frame.height + 0.45, headline(policy), fontsize=20, fontweight="bold", va="center")
+        _draw_fabric(axes, at)
+        for tunnel in at.tunnels:
+            _draw_tunnel(axes, tunnel, colours[tunnel.subnet.tenant])
+        _draw_hosts(axes, at, colours)
+        _legend(axes, policy, fabric, colours)
+    return figure
+
+
+def headline(policy: Policy) -> str:
+    """What there is, in numbers."""
+    tenants = len({subnet.tenant for subnet in policy.subnets})
+    counts = {"provider host": len(policy.nves), "tenant": tenants, "virtual subnet": len(policy.subnets)}
+    return ", ".join(f"{n} {what}{'' if n == 1 else 's'}" for what, n in {**counts, "VM": len(policy.vms)}.items())
+
+
+def _round(axes: Axes, box: Box, fill: str, edge: str, width: float = 1.5, zorder: float = 3) -> None:
+    shape = FancyBboxPatch((box.x, box.y), box.width, box.height, boxstyle="round,pad=0,rounding_size=0.12")
+    shape.set(facecolor=fill, edgecolor=edge, linewidth=width, zorder=zorder)
+    axes.add_patch(shape)
+
+
+def _draw_hosts(axes: Axes, at: Places, colours: dict[str, str]) -> None:
+    for host, box in at.hosts.items():
+        _round(axes, box, "#F6F8FA", style.MUTED)
+        x, _ = box.centre
+        top = box.height - places.HEADER / 2 - 0.02
+        axes.text(x, top, host, fontsize=16, fontweight="bold", ha="center", va="center", zorder=5)
+        _round(axes, Box(box.x, 0, box.width, places.NVE_HEIGHT), "#3C4650", style.MUTED)
+        words = f"NVE   PA {at.policy.nve(host).pa}"
+        axes.text(x, places.NVE_HEIGHT / 2, words, fontsize=14, color="white", ha="center", va="center", zorder=5)
+    for name, box in at.vms.items():
+        vm = at.policy.vm(name)
+        _draw_vm(axes, vm, box, colours[at.policy.tenant_of(vm)])
+
+
+def _draw_vm(axes: Axes, vm: Vm, box: Box, colour: str) -> None:
+    _round(axes, box, style.PAPER, colour, width=3, zorder=4)
+    x = box.centre[0]
+    lines = [*(f"CA {ca}" for ca in vm.cas), f"MAC {vm.mac}"]
+    top = box.y + box.height - 0.27
+    axes.text(x, top, vm.name, fontsize=14, fontweight="bold", color=colour, ha="center", va="center", zorder=5)
+    for i, line in enumerate(lines, start=1):
+        axes.text(x, top - i * places.LINE - 0.02, line, fontsize=12, ha="center", va="center", zorder=5)
+
+
+def _draw_tunnel(axes: Axes, tunnel: Tunnel, colour: str) -> None:
+    control = -tunnel.depth * 4 / 3  # a cubic curve reaches three quarters of the way to its control points
+    corners = [(tunnel.start, 0.0), (tunnel.start, control), (tunnel.end, control), (tunnel.end, 0.0)]
+    curve = PathPatch(Path(corners, [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4]))
+    curve.set(fill=False, edgecolor=colour, linewidth=5, capstyle="round", zorder=2)
+    axes.add_patch(curve)
+    words = axes.text((tunnel.start + tunnel.end) / 2, -tunnel.depth, f"VSID {tunnel.subnet.vsid}", zorder=6)
+    words.set(fontsize=13, fontweight="bold", color=colour, ha="center", va="center")
+    words.set_bbox({"facecolor": style.PAPER, "edgecolor": "none", "pad": 2})
+
+
+def _draw_fabric(axes: Axes, at: Places) -> None:
+    for link in at.fabric.links:
+        corners = at.wire(link)
+        axes.plot(*zip(*corners, strict=True), color=style.PATHS["underlay"], linewidth=2.5, zorder=1)
+        if len(at.fabric.links) <= _LABELLED_LINKS:
+            _label_link(axes, at, link)
+    for router, box in at.routers.items():
+        _round(axes, box, style.PAPER, style.MUTED, width=2)
+        x, y = box.centre
+        axes.text(x, y + 0.15, router, fontsize=15, fontweight="bold", ha="center", va="center", zorder=5)
+        addresses = [str(address.ip) for address in at.fabric.addresses(router)]
+        few = "  ".join(addresses) if len(addresses) <= 2 else f"{len(addresses)} links"
+        axes.text(x, y - 0.17, few, fontsize=11, ha="center", va="center", zorder=5)
+
+
+def _label_link(axes: Axes, at: Places, link: FabricLink) -> None:
+    words = f"{link.a.address.network}\nMTU {at.fabric.mtu}"
+    label = axes.text(*at.label(link), words, fontsize=12, ha="center", va="center", zorder=2)
+    label.set_bbox({"facecolor": style.PAPER, "edgecolor": "none", "pad": 2})
+
+
+def _legend(axes: Axes, policy: Policy, fabric: Fabric, colours: dict[str, str]) -> None:
+    handles: list[Patch | Line2D] = [
+        Patch(color=colours[subnet.tenant], label=f"{subnet.tenant}: {subnet.name}, VSID {subnet.vsid}")
+        for subnet in policy.subnets
+    ]
+    grey = style.PATHS["underlay"]
+    handles.append(Line2D([], [], color=grey, linewidth=3, label=f"link of the underlay, MTU {fabric.mtu} bytes"))
+    axes.legend(handles=handles, loc="lower center", ncols=min(len(handles), 3), fontsize=13, borderaxespad=0.6)

@@ -1,0 +1,65 @@
+"""Conducts experiments one after the other and writes a run with its report."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.base import Context, Experiment, Progress
+from experiments.manifest import finish, manifest
+from experiments.store import Run
+from topologies import Scenario
+
+EXPERIMENTS = ("isolation", "mtu", "throughput")
+"""The experiments there are, in the order in which the demo runs them; each is a module of this package."""
+
+RESULTS = Path(__file__).parents[1] / "results"
+"""Where runs are written unless told otherwise."""
+
+_OFFLOADS = {"veth": "as the kernel makes it", "throughput": "switched on and off; see throughput.csv"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run: experiments times data planes on one scenario. `arguments` are noted in the manifest."""
+
+    experiments: Sequence[str]
+    scenario: Scenario
+    dataplanes: Sequence[str] = ("ebpf",)
+    quick: bool = False
+    seed: int = 7637
+    out: Path = RESULTS
+    arguments: Sequence[str] = ()
+
+
+def experiment(name: str) -> Experiment:
+    """An experiment by name; imported only now, since Scapy and Mininet take their time."""
+    found: Experiment = importlib.import_module(f"experiments.{name}").run
+    return found
+
+
+def conduct(plan: Plan, progress: Callable[[str, str], Progress]) -> Run:
+    """Runs the plan, writes the run and renders its report. `progress` makes a listener per experiment and data plane."""
+    scenario = plan.scenario
+    mtus = {"underlay": scenario.fabric.mtu, "tenant": scenario.tenant_mtu}
+    noted = manifest(scenario.name, scenario.sha256, plan.seed, plan.dataplanes, mtus, _OFFLOADS, plan.arguments)
+    outcomes = [
+        experiment(name)(Context(scenario, dataplane, progress(name, dataplane), plan.quick, plan.seed))
+        for name in plan.experiments
+        for dataplane in plan.dataplanes
+    ]
+    run = Run.create(plan.out, plan.experiments, finish(noted), scenario.path.read_text())
+    for outcome in outcomes:
+        run.add(outcome)
+    run.save()
+    render(run, scenario)
+    return run
+
+
+def render(run: Run, scenario: Scenario) -> Path:
+    """Draws the figures and writes the report of a run; returns the page's path."""
+    from experiments import report  # matplotlib takes its time too
+
+    return report.render(run, scenario.policy, scenario.fabric)

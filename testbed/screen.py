@@ -1,0 +1,83 @@
+"""What experiments show on a terminal: progress while they run, and a summary at the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from experiments import schema
+from experiments.results import Measurement, Outcome, Verdict
+from experiments.runner import Plan, conduct
+from experiments.store import Run
+from nvgre_node.errors import MissingError
+from testbed.features import missing_for
+from testbed.tables import table
+
+_COLOURS = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.SKIP: "yellow"}
+_SHOWN = 3
+
+
+def carry_out(plan: Plan, as_json: bool) -> int:
+    """Runs a plan with progress on standard error, prints its result, and returns the exit status."""
+    if missing := missing_for(plan.dataplanes):
+        raise MissingError(missing)
+    with progress_bars() as bars:
+        run = conduct(plan, bars)
+    if as_json:
+        click.echo(json.dumps({"run": str(run.folder), **schema.write(run.outcomes)}, indent=2))
+    else:
+        show(run)
+    return 1 if any(outcome.verdict is Verdict.FAIL for outcome in run.outcomes) else 0
+
+
+@contextmanager
+def progress_bars() -> Iterator[Any]:
+    """A maker of listeners, one bar each; on standard error, so that results can be piped."""
+    columns = (
+        TextColumn("{task.fields[experiment]:<18}"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+
+        def listener(experiment: str, dataplane: str) -> Any:
+            task = bars.add_task("starting", experiment=f"{experiment} ({dataplane})", total=None)
+            return lambda done, total, what: bars.update(task, completed=done, total=total, description=what)
+
+        yield listener
+
+
+def show(run: Run) -> None:
+    """Prints one summary table of a run, and where its report is."""
+    made = table("experiment", "data plane", "verdict", "checks", "key figures", title=run.manifest["scenario"]["name"])
+    for outcome in run.outcomes:
+        verdict = f"[{_COLOURS[outcome.verdict]}]{outcome.verdict}[/]"
+        checks = f"{len(outcome.passed)} of {len(outcome.checks)}"
+        made.add_row(outcome.experiment, outcome.dataplane, verdict, checks, "\n".join(_key_figures(outcome)))
+    console = Console()
+    console.print(made)
+    for outcome in run.outcomes:
+        if outcome.reason:
+            console.print(f"{outcome.experiment}: {outcome.reason}", markup=False)
+    console.print(f"Report: {run.folder / 'report.html'}", soft_wrap=True, markup=False)
+
+
+def _key_figures(outcome: Outcome) -> list[str]:
+    """The first few measurements; ratios first, since they alone can be compared between machines."""
+    ordered = sorted(outcome.measurements, key=lambda measurement: measurement.unit != "ratio")
+    return [_in_words(measurement) for measurement in ordered[:_SHOWN]]
+
+
+def _in_words(measurement: Measurement) -> str:
+    value = f"{measurement.median:.4g}"
+    if measurement.low != measurement.high:
+        value += f" ({measurement.low:.4g} to {measurement.high:.4g})"
+    return f"{measurement.name}: {value} {'' if measurement.unit == 'ratio' else measurement.unit}".rstrip()

@@ -1,0 +1,51 @@
+"""`run`: experiments on a scenario."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from experiments.runner import EXPERIMENTS, RESULTS, Plan
+from nvgre_node.dataplane import DATAPLANES
+from topologies import load
+
+
+def result_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every verb that writes a run."""
+    folder = click.Path(file_okay=False, path_type=Path)
+    out = click.option("--out", type=folder, default=RESULTS, help="Folder for the run.  [default: results/]")
+    return out(click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(function))
+
+
+def _dataplanes(_context: click.Context, _option: click.Parameter, value: str) -> list[str]:
+    names = value.split(",")
+    if unknown := [name for name in names if name not in DATAPLANES]:
+        raise click.BadParameter(f"there is no {', '.join(unknown)}; there are: {', '.join(DATAPLANES)}")
+    return names
+
+
+@click.command(short_help="Run experiments.")
+@click.argument("experiments", nargs=-1, required=True, type=click.Choice(EXPERIMENTS))
+@click.option("--scenario", default="contoso_fabrikam", show_default=True, help="A shipped name, or a file.")
+@click.option("--dataplane", "dataplanes", default="ebpf", show_default=True, callback=_dataplanes, metavar="D[,D]")
+@click.option("--quick", is_flag=True, help="The short form that the demo uses.")
+@click.option("--seed", default=7637, show_default=True, help="Of everything that is drawn by lot.")
+@result_options
+def command(
+    experiments: tuple[str, ...],
+    scenario: str,
+    dataplanes: list[str],
+    quick: bool,
+    seed: int,
+    out: Path,
+    as_json: bool,
+) -> int:
+    """Run EXPERIMENTS (isolation, mtu, throughput), print a summary, and write a run with its report."""
+    from testbed.screen import carry_out
+
+    names = tuple(dict.fromkeys(experiments))
+    return carry_out(Plan(names, load(scenario), dataplanes, quick, seed, out, sys.argv[1:]), as_json)
