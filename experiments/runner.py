@@ -41,7 +41,7 @@ def experiment(name: str) -> Experiment:
 
 
 def conduct(plan: Plan, progress: Callable[[str, str], Progress]) -> Run:
-    """Runs the plan, writes the run and renders its report. `progress` makes a listener per experiment and data plane."""
+    """Runs the plan, writes the run and its report. `progress` makes a listener per experiment and data plane."""
     scenario = plan.scenario
     mtus = {"underlay": scenario.fabric.mtu, "tenant": scenario.tenant_mtu}
     noted = manifest(scenario.name, scenario.sha256, plan.seed, plan.dataplanes, mtus, _OFFLOADS, plan.arguments)

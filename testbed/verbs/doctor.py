@@ -7,6 +7,7 @@ import json
 import click
 
 from testbed.features import FEATURES
+from testbed.tables import show, table
 
 
 @click.command(short_help="What this machine can do.")
