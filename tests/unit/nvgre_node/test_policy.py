@@ -134,10 +134,13 @@ def test_explain_a_vm_on_the_same_host_never_reaches_the_wire() -> None:
     )
 
 
+OTHER_TENANT = "T4: in another virtual subnet, blue2 has this CA"
+
+
 def test_explain_a_vm_on_another_host_shows_the_outer_header() -> None:
     assert POLICY.explain("red1", "10.0.0.2") == (
         Step("port red1 on host1", "VSID 5000 (0x001388)", "subnet red_net"),
-        Step("record (VSID 5000, CA 10.0.0.2)", "red2, MAC 02:00:00:00:0a:02, PA 192.168.0.2", "U1, T8"),
+        Step("record (VSID 5000, CA 10.0.0.2)", "red2, MAC 02:00:00:00:0a:02, PA 192.168.0.2", OTHER_TENANT),
         Step("outer IPv4 192.168.0.1 -> 192.168.0.2, protocol 47", "GRE 20 00 65 58 00 13 88 + FlowID", "O1, G5"),
     )
 
@@ -165,7 +168,7 @@ def test_explain_an_address_that_only_another_tenant_has_t4() -> None:
     *_, last = POLICY.explain("red1", "10.0.0.5")
 
     assert last.result == "none: dropped as unknown unicast"
-    assert last.because == "T4: blue3 has it, but in another virtual subnet"
+    assert last.because == "T4: in another virtual subnet, blue3 has this CA"
 
 
 def test_explain_names_a_leak_between_tenants() -> None:
