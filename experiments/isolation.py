@@ -187,7 +187,24 @@ def outcome(context: Context, results: list[tuple[Probe, Audience, str]]) -> Out
         Measurement("allowed deliveries seen", "frames", (float(heard),)),
         Measurement("forbidden deliveries seen", "frames", (float(leaked),)),
     )
-    return Outcome(NAME, context.dataplane, context.scenario.name, measurements, tuple(checks), tuple(samples))
+    verdicts = (*pair_checks(samples), *checks)
+    return Outcome(NAME, context.dataplane, context.scenario.name, measurements, verdicts, tuple(samples))
+
+
+def pair_checks(samples: Iterable[Sample]) -> list[Check]:
+    """Per ordered pair of VMs, what the second should and did hear of the first; pairs of different tenants first."""
+    pairs: dict[tuple[bool, str], list[Sample]] = {}
+    for sample in samples:
+        name = f"{sample['source']} -> {sample['destination']}"
+        pairs.setdefault((sample["source_tenant"] == sample["destination_tenant"], name), []).append(sample)
+
+    def heard(own: list[Sample], column: str) -> str:
+        return "hears " + (", ".join(str(sample["kind"]) for sample in own if sample[column] == "heard") or "nothing")
+
+    return [
+        Check(name, "T4, T6", heard(own, "expected"), heard(own, "observed"))
+        for (_, name), own in sorted(pairs.items(), key=lambda item: item[0])
+    ]
 
 
 def _sample(policy: Policy, sent: Probe, wanted: Audience, audience: Audience, why: str) -> Sample:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,15 +46,19 @@ def conduct(plan: Plan, progress: Callable[[str, str], Progress]) -> Run:
     scenario = plan.scenario
     mtus = {"underlay": scenario.fabric.mtu, "tenant": scenario.tenant_mtu}
     noted = manifest(scenario.name, scenario.sha256, plan.seed, plan.dataplanes, mtus, _OFFLOADS, plan.arguments)
-    outcomes = [
-        experiment(name)(Context(scenario, dataplane, progress(name, dataplane), plan.quick, plan.seed))
-        for name in plan.experiments
-        for dataplane in plan.dataplanes
-    ]
-    run = Run.create(plan.out, plan.experiments, finish(noted), scenario.path.read_text())
-    for outcome in outcomes:
-        run.add(outcome)
-    run.save()
+    run = Run.create(plan.out, plan.experiments, noted, scenario.path.read_text())
+    try:
+        for name in plan.experiments:
+            for dataplane in plan.dataplanes:
+                context = Context(scenario, dataplane, progress(name, dataplane), plan.quick, plan.seed)
+                run.add(experiment(name)(context))
+                run.save()
+    finally:
+        finish(noted)
+        if run.outcomes:  # what was found stays found, also when a later experiment is interrupted
+            run.save()
+        else:
+            shutil.rmtree(run.folder)
     render(run, scenario)
     return run
 
