@@ -68,4 +68,4 @@ int from_uplink(struct __sk_buff *skb)
 	return decapsulate(skb);
 }
 
-char LICENSE[] SEC("license") = "GPL";
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
