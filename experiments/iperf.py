@@ -39,9 +39,11 @@ def server(node: NamespacedNode, address: str, port: int) -> Iterator[None]:
     command = ["iperf3", "--server", "--bind", address, "--port", str(port), "--forceflush"]
     process = node.start_process(command, stderr=subprocess.STDOUT)
     try:
-        lines = iter(process.stdout.readline, "") if process.stdout else iter(())
-        if not any("listening" in line for line in lines):
-            raise RuntimeError(f"iperf3 did not start at {address} of {node.name}")
+        said = ""
+        while "listening" not in said:
+            if not (line := process.stdout.readline() if process.stdout else ""):
+                raise RuntimeError(f"iperf3 did not start at {address} of {node.name}: {said.strip()}")
+            said += line
         yield
     finally:
         process.kill()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -12,6 +13,7 @@ from mininet.node import Node
 from pyroute2.netlink.exceptions import NetlinkError
 
 from nvgre_node import dataplane, namespace
+from nvgre_node.errors import MissingError
 from nvgre_node.fabric import Route
 from nvgre_node.namespace import netlink
 from nvgre_node.policy import NvePolicy, Vm
@@ -20,6 +22,17 @@ from nvgre_node.run import Run, process_run
 _NUD_VALID = 0xDE  # permanent, no-ARP, reachable, probe, stale, delay
 _NTF_USE = 0x01
 _NTF_EXT_MANAGED = 0x01
+
+
+@cache
+def _check_mnexec() -> None:
+    """Mininet would wait for ever for a shell that mnexec could not start."""
+    try:
+        done = subprocess.run(["mnexec", "-n", "true"], capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise MissingError("mnexec is missing (Debian: apt-get install mininet)") from error
+    if done.returncode:
+        raise MissingError(f"mnexec cannot make a network namespace: {done.stderr.strip()}")
 
 
 class NamespacedNode(Node):
@@ -31,6 +44,7 @@ class NamespacedNode(Node):
 
     def startShell(self, mnopts: str | None = None) -> None:  # noqa: N802 (Mininet's name)
         """Starts the node's shell and hands its namespace to the run."""
+        _check_mnexec()
         super().startShell(mnopts)
         self.run.adopt(self.name, self.pid)
         self.set_link("lo", state="up")
