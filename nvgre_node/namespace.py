@@ -45,32 +45,45 @@ def remove_name(name: str) -> None:
         netns.remove(name)
 
 
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+_OUTSIDE = _identity(Path("/proc/self/ns/net"))
+"""The namespace that this process was started in: nobody's node, whatever else happens."""
+
+
+def is_outside(namespace: Path) -> bool:
+    """Whether a path is the namespace that this process was started in, rather than one that was made since."""
+    return _identity(namespace) == _OUTSIDE
+
+
 def inhabitants(namespace: Path) -> list[int]:
-    """The processes whose network namespace is the one at this path."""
-    with suppress(OSError):
-        wanted = namespace.stat().st_ino
-        return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _lives(entry, wanted)]
-    return []
-
-
-def _lives(process: Path, inode: int) -> bool:
+    """The processes whose network namespace is the one at this path; none if it is gone, or not one that we made."""
     try:
-        return (process / "ns/net").stat().st_ino == inode
+        wanted = _identity(namespace)
+    except OSError:
+        return []
+    if wanted == _OUTSIDE:
+        return []
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _lives(entry, wanted)]
+
+
+def _lives(process: Path, namespace: tuple[int, int]) -> bool:
+    try:
+        return _identity(process / "ns/net") == namespace
     except OSError:  # it has ended meanwhile
         return False
 
 
-def end_inhabitants(namespace: Path) -> int:
-    """Kills every process in a namespace; returns how many. A pid that changes hands meanwhile is left alone."""
-    ended = 0
-    inode = namespace.stat().st_ino
+def end_inhabitants(namespace: Path) -> None:
+    """Kills every process in a namespace. A pid that changes hands meanwhile is left alone."""
     for pid in inhabitants(namespace):
         with suppress(OSError):
             handle = os.pidfd_open(pid)
             try:
-                if _lives(Path(f"/proc/{pid}"), inode):
+                if _lives(Path(f"/proc/{pid}"), _identity(namespace)):
                     signal.pidfd_send_signal(handle, signal.SIGKILL)
-                    ended += 1
             finally:
                 os.close(handle)
-    return ended

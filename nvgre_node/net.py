@@ -13,7 +13,7 @@ from nvgre_node.link import VethLink
 from nvgre_node.node import NamespacedNode, ProviderHost, TenantVM
 from nvgre_node.run import Run
 from nvgre_node.topo import NvgreTopo
-from nvgre_node.waiting import wait_until
+from nvgre_node.waiting import uninterrupted, wait_until
 
 
 class HasTopo(Protocol):
@@ -62,10 +62,11 @@ class NvgreNet(Mininet):
         if self._stopped:
             return
         self._stopped = True
-        try:
-            super().stop()
-        finally:
-            self.own.close()
+        with uninterrupted():
+            try:
+                super().stop()
+            finally:
+                self.own.close()
 
     @property
     def provider_hosts(self) -> list[ProviderHost]:

@@ -58,7 +58,13 @@ class Run:
         return namespace.NAMED / f"{self.id}-{node}"
 
     def adopt(self, node: str, pid: int) -> None:
-        """Records that the namespace of a process belongs to this run, under a node's name."""
+        """Records that the namespace of a process belongs to this run, under a node's name.
+
+        Raises:
+            ValueError: it is the machine's own namespace, which no run may own: its end would be the machine's.
+        """
+        if namespace.is_outside(Path(f"/proc/{pid}/ns/net")):
+            raise ValueError(f"{node} has no network namespace of its own")
         namespace.add_name(self.namespace(node).name, pid)
 
     def release(self, node: str) -> None:

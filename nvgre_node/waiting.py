@@ -1,9 +1,12 @@
-"""Waiting on a condition, the only way in which this project waits."""
+"""Waiting on a condition, the only way in which this project waits; and work that must not be interrupted."""
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 _T = TypeVar("_T")
@@ -22,3 +25,17 @@ def wait_until(condition: Callable[[], _T], what: str, timeout: float = 10.0, in
         if time.monotonic() >= deadline:
             raise TimeoutError(f"waited {timeout:g} s for {what}")
         time.sleep(interval)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Keeps a second Ctrl-C, or a SIGTERM, from breaking off the clean-up that the first one began."""
+    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread only
+        yield
+        return
+    previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
