@@ -18,10 +18,10 @@ _IDLE_COLUMNS = (3, 4, 7)  # idle, iowait, steal of /proc/stat
 
 @dataclass(frozen=True)
 class Stream:
-    """One measured stream: what arrived, what it cost, and what was lost on the way."""
+    """One measured stream: what arrived, what it cost (None if nothing arrived), and what was lost on the way."""
 
     gigabits_per_second: float
-    cpu_seconds_per_gigabit: float
+    cpu_seconds_per_gigabit: float | None
     megabytes: float
     retransmissions: int | None
     loss_percent: float | None
@@ -67,7 +67,7 @@ def measure(node: NamespacedNode, address: str, port: int, protocol: str, second
     gigabits = arrived["bytes"] * 8 / 1e9
     return Stream(
         gigabits_per_second=gigabits / arrived["seconds"],
-        cpu_seconds_per_gigabit=busy / gigabits,
+        cpu_seconds_per_gigabit=busy / gigabits if gigabits else None,
         megabytes=arrived["bytes"] / 1e6,
         retransmissions=sent.get("retransmits"),
         loss_percent=arrived.get("lost_percent"),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
 import socket
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 from experiments.base import Context
@@ -18,10 +19,11 @@ from nvgre_node.dataplane.base import Drop
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import TenantVM
 from nvgre_node.policy import Policy, Vm
-from nvgre_node.wire import ETHERNET_BYTES, IPV4_BYTES, NvgreHeader
+from nvgre_node.wire import ETHERNET_BYTES, HEADER_BYTES, IPV4_BYTES, NvgreHeader, WireError
 
 NAME = "isolation"
-_TOKEN_BYTES = 16
+_TOKEN = re.compile(rb"nvgre-bed:.{8}", re.DOTALL)
+_TOKEN_MARK, _TOKEN_LOT_BYTES = b"nvgre-bed:", 8
 _INNER = ETHERNET_BYTES + IPV4_BYTES
 
 
@@ -47,6 +49,11 @@ class Audience:
     vms: tuple[str, ...] = ()
     uplinks: tuple[str, ...] = ()
 
+    @property
+    def hearers(self) -> frozenset[str]:
+        """The VMs by name alone, however often and in whatever form they heard it."""
+        return frozenset(vm.split()[0] for vm in self.vms)
+
     def __str__(self) -> str:
         wire = f", on the wire: {', '.join(self.uplinks)}" if self.uplinks else ""
         return (f"heard by {', '.join(self.vms)}" if self.vms else "heard by nobody") + wire
@@ -55,7 +62,7 @@ class Audience:
 def probes(policy: Policy, rng: random.Random) -> list[Probe]:
     """Every ordered pair of VMs times every kind that both can speak, each with a token of its own."""
     return [
-        Probe(kind, source, destination, rng.randbytes(_TOKEN_BYTES))
+        Probe(kind, source, destination, _TOKEN_MARK + rng.randbytes(_TOKEN_LOT_BYTES))
         for source in policy.vms
         for destination in policy.vms
         for kind in Kind
@@ -74,30 +81,45 @@ def expected(policy: Policy, sent: Probe) -> Audience:
     copies = Counter(dict.fromkeys(members, 1) | ({sent.source.host: len(members)} if members else {}))
     return Audience(
         tuple(sorted(vm.name for vm in hearers)),
-        tuple(_uplink(host, subnet.vsid, copies[host]) for host in hosts),
+        tuple(_times(f"{host} VSID {subnet.vsid}", copies[host]) for host in hosts),
     )
 
 
 def observed(sent: Probe, sightings: Iterable[Sighting], vms: set[str]) -> Audience:
     """Who did hear it. Replies that quote the token do not count: they come from another MAC address."""
     ports: Counter[str] = Counter()
-    wire: Counter[tuple[str, int]] = Counter()
-    for sighting in sightings:
-        if sighting.node in vms:
-            if sent.token in sighting.frame and sighting.frame[6:12] == sent.frame[6:12]:
-                intact = sighting.frame == sent.frame  # U3
-                ports[sighting.node + ("" if intact else " (changed)")] += 1
-        elif sighting.frame[-len(sent.frame) :] == sent.frame and sighting.frame != sent.frame:
-            header = NvgreHeader.unpack(sighting.frame[_INNER:])
-            wire[sighting.node, header.vsid] += 1
-    return Audience(
-        tuple(name if count == 1 else f"{name} ({count} times)" for name, count in sorted(ports.items())),
-        tuple(_uplink(host, vsid, count) for (host, vsid), count in sorted(wire.items())),
-    )
+    wire: Counter[str] = Counter()
+    for sighting in (seen for seen in sightings if sent.token in seen.frame):
+        if sighting.node not in vms:
+            if form := _carriage(sent, sighting.frame):
+                wire[f"{sighting.node} {form}"] += 1
+        elif _is_from(sent, sighting.frame):
+            ports[sighting.node + ("" if sighting.frame == sent.frame else " (changed)")] += 1  # U3
+    return Audience(tuple(_counted(ports)), tuple(_counted(wire)))
 
 
-def _uplink(host: str, vsid: int, copies: int) -> str:
-    return f"{host} VSID {vsid}" + (f" ({copies} times)" if copies > 1 else "")
+def _is_from(sent: Probe, frame: bytes) -> bool:
+    return frame[6:12] == sent.frame[6:12]
+
+
+def _carriage(sent: Probe, packet: bytes) -> str:
+    """In which form a packet on the wire carries a probe: `VSID 5001`, what is wrong about it, or "" for a reply."""
+    inner = packet[_INNER + HEADER_BYTES :]
+    try:
+        header = NvgreHeader.unpack(packet[_INNER:])
+    except WireError:
+        return "not in NVGRE"
+    if not _is_from(sent, inner):
+        return ""
+    return f"VSID {header.vsid}" + ("" if inner == sent.frame else " (changed)")
+
+
+def _counted(seen: Counter[str]) -> Iterator[str]:
+    return (_times(what, count) for what, count in sorted(seen.items()))
+
+
+def _times(what: str, count: int) -> str:
+    return what if count == 1 else f"{what} ({count} times)"
 
 
 class Session:
@@ -110,11 +132,13 @@ class Session:
         ports = [Place(vm, TenantVM.INTERFACE) for vm in net.vms]
         uplinks = [Place(host, uplink, incoming_only=False) for host in net.provider_hosts for uplink in host.uplinks]
         self._watch = self._stack.enter_context(Watch([*ports, *uplinks]))
+        self._seen: list[Sighting] = []
         self._senders: dict[str, socket.socket] = {
             place.node.name: self._stack.enter_context(packet_socket(place)) for place in ports
         }
 
     def __enter__(self) -> Self:
+        self._watch.until_quiet()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -127,47 +151,47 @@ class Session:
                 total.update(counters.dropped)
         return total
 
-    def send(self, sent: Probe) -> tuple[Audience, str]:
-        """Sends a probe; returns who heard it, and why others did not (a drop reason, or who got it instead)."""
+    def send(self, sent: Probe) -> str:
+        """Sends a probe and waits for what becomes of it; returns why others did not hear it: the drop reasons."""
         before, wanted = self._drops(), expected(self._policy, sent)
-        self._senders[sent.source.name].send(sent.frame)
+        try:
+            self._senders[sent.source.name].send(sent.frame)
+        except OSError as error:  # a port that is down: nobody will hear it, and that is what is to be seen
+            return f"not sent: {error.strerror}"
 
         def settled(seen: list[Sighting]) -> bool:
             now = observed(sent, seen, self._vms)
             return now == wanted if wanted.vms else bool(now.vms) or self._drops() != before
 
-        seen = self._watch.until(settled)
-        audience = observed(sent, seen + self._watch.heard(0), self._vms)
-        dropped = ", ".join(reason.label for reason in self._drops() - before)
-        return audience, dropped or (f"to {', '.join(audience.vms)}" if audience.vms else "")
+        self._seen += self._watch.until(settled)
+        return ", ".join(reason.label for reason in self._drops() - before)
 
-    def late(self) -> list[Sighting]:
-        """What was still under way: listens until the network is quiet."""
-        return self._watch.until_quiet()
-
-    def heard_late(self, sent: Probe, sightings: list[Sighting]) -> Audience:
-        """Who heard a probe only after it had been counted: a leak that took its time is still a leak."""
-        return observed(sent, sightings, self._vms)
+    def audiences(self, sent: Iterable[Probe]) -> list[Audience]:
+        """Who heard each probe, over all that was seen until the network fell quiet: a late leak is a leak."""
+        self._seen += self._watch.until_quiet()
+        by_token: dict[bytes, list[Sighting]] = {}
+        for sighting in self._seen:
+            for token in set(_TOKEN.findall(sighting.frame)):
+                by_token.setdefault(token, []).append(sighting)
+        return [observed(one, by_token.get(one.token, []), self._vms) for one in sent]
 
 
 def run(context: Context) -> Outcome:
     """Sends every probe and compares, cell by cell, who heard it with who should have."""
     policy = context.scenario.policy
     todo = probes(policy, random.Random(context.seed))  # noqa: S311 (tokens, not secrets)
-    results: list[tuple[Probe, Audience, str]] = []
+    drops = []
     with NvgreNet(context.scenario, context.dataplane) as net, Session(net, policy) as session:
-        session.late()
         for number, sent in enumerate(todo):
             context.progress(number, len(todo), f"{sent.source.name} -> {sent.destination.name}: {sent.kind}")
-            results.append((sent, *session.send(sent)))
-        late = session.late()
-        results = [(sent, _add(audience, session.heard_late(sent, late)), why) for sent, audience, why in results]
+            drops.append(session.send(sent))
+        audiences = session.audiences(todo)
     context.progress(len(todo), len(todo), "done")
-    return outcome(context, results)
-
-
-def _add(first: Audience, later: Audience) -> Audience:
-    return replace(first, vms=first.vms + later.vms, uplinks=first.uplinks + later.uplinks)
+    reasons = [
+        dropped or (f"to {', '.join(audience.vms)}" if audience.vms else "")
+        for dropped, audience in zip(drops, audiences, strict=True)
+    ]
+    return outcome(context, list(zip(todo, audiences, reasons, strict=True)))
 
 
 def outcome(context: Context, results: list[tuple[Probe, Audience, str]]) -> Outcome:
@@ -180,8 +204,8 @@ def outcome(context: Context, results: list[tuple[Probe, Audience, str]]) -> Out
         checks.append(Check(name, "T4, T6, U3", str(wanted), str(audience)))
         samples.append(_sample(policy, sent, wanted, audience, why))
     allowed = sum(len(expected(policy, sent).vms) for sent, _, _ in results)
-    heard = sum(len(set(expected(policy, sent).vms) & set(audience.vms)) for sent, audience, _ in results)
-    leaked = sum(len(set(audience.vms) - set(expected(policy, sent).vms)) for sent, audience, _ in results)
+    heard = sum(len(set(expected(policy, sent).vms) & audience.hearers) for sent, audience, _ in results)
+    leaked = sum(len(audience.hearers - set(expected(policy, sent).vms)) for sent, audience, _ in results)
     measurements = (
         Measurement("allowed deliveries", "frames", (float(allowed),)),
         Measurement("allowed deliveries seen", "frames", (float(heard),)),
@@ -216,7 +240,7 @@ def _sample(policy: Policy, sent: Probe, wanted: Audience, audience: Audience, w
         "destination_tenant": policy.tenant_of(sent.destination),
         "kind": str(sent.kind),
         "expected": "heard" if target in wanted.vms else "silent",
-        "observed": "heard" if any(name.split()[0] == target for name in audience.vms) else "silent",
+        "observed": "heard" if target in audience.hearers else "silent",
         "reason": why,
         "should_hear": ", ".join(wanted.vms),
         "heard": ", ".join(audience.vms),

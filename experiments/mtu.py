@@ -59,8 +59,10 @@ class Shot:
 
     @property
     def outcome(self) -> str:
-        """Delivered, told or lost."""
-        return "delivered" if self.delivered else "told" if self.told_mtu is not None else "lost"
+        """Delivered, told or lost; `delivered, yet told` contradicts itself."""
+        if self.delivered:
+            return "delivered" if self.told_mtu is None else "delivered, yet told"
+        return "lost" if self.told_mtu is None else "told"
 
 
 def lanes(versions: Iterable[int]) -> list[Lane]:
@@ -253,7 +255,7 @@ def _sweep_sample(shot: Shot) -> Sample:
         "protocol": "TCP" if shot.lane.protocol is Kind.TCP else "ICMP",
         "df": shot.lane.df,
         "size": shot.size,
-        "outcome": shot.outcome,
+        "outcome": shot.outcome.split(",")[0],
         "told_mtu": shot.told_mtu,
         "overhead": shot.overhead,
         "fragments": shot.fragments,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 import struct
@@ -93,7 +94,9 @@ class Watch:
             while True:
                 try:
                     found.append(Sighting(name, _frame(sock)))
-                except BlockingIOError:
+                except OSError as error:  # nothing more; or the interface has gone down, and there is nothing to hear
+                    if error.errno not in {errno.EAGAIN, errno.ENETDOWN}:
+                        raise
                     break
         return found
 

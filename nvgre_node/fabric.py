@@ -69,9 +69,10 @@ class Fabric:
             if at in seen:
                 continue
             seen.add(at)
+            if at not in self.routers:  # provider hosts do not forward
+                continue
             for own, far in self._neighbours[at]:
                 if own.address.network not in attached:
                     found.setdefault(own.address.network, first_hop)
-                if at in self.routers:  # provider hosts do not forward
-                    queue.append((far.node, first_hop))
+                queue.append((far.node, first_hop))
         return tuple(Route(prefix, hop) for prefix, hop in found.items())

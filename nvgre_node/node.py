@@ -45,9 +45,13 @@ class NamespacedNode(Node):
     def startShell(self, mnopts: str | None = None) -> None:  # noqa: N802 (Mininet's name)
         """Starts the node's shell and hands its namespace to the run."""
         _check_mnexec()
-        super().startShell(mnopts)
-        self.run.adopt(self.name, self.pid)
-        self.set_link("lo", state="up")
+        try:
+            super().startShell(mnopts)
+            self.run.adopt(self.name, self.pid)
+            self.set_link("lo", state="up")
+        except BaseException:
+            self.terminate()
+            raise
 
     def terminate(self) -> None:
         """Ends every process of the node and gives up its namespace."""

@@ -110,14 +110,15 @@ static __always_inline int decapsulate(struct __sk_buff *skb)
 			return drop(skb, slot, DROP_NOT_LOCAL); /* split horizon: the wire never feeds the wire */
 		ifindex = record->ifindex;
 	}
-	struct subnet_counters *subnet = counters_of(slot);
-	if (subnet) {
-		subnet->decapsulated += packets_in(skb);
-		subnet->decapsulated_bytes += skb->len - OUTER_LEN;
-	}
+	__u32 packets = packets_in(skb); /* before adjust_room forgets the segments */
 	int named = strip_outer(skb, &inner);
 	if (named < 0)
 		return drop(skb, slot, DROP_MALFORMED);
+	struct subnet_counters *subnet = counters_of(slot);
+	if (subnet) {
+		subnet->decapsulated += packets;
+		subnet->decapsulated_bytes += skb->len;
+	}
 	if (!ifindex) {
 		replicate_local(skb, vsid);
 		return TC_ACT_SHOT;

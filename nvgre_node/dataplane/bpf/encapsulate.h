@@ -28,11 +28,13 @@ static __always_inline long find_path(struct __sk_buff *skb, const struct nve *n
 	return bpf_fib_lookup(skb, path, sizeof(*path), 0);
 }
 
-/* Opens a gap of OUTER_LEN bytes in front of the inner frame. adjust_room keeps GSO and checksum offload, but takes only IP. */
+/* Opens a gap of OUTER_LEN bytes in front of the inner frame. adjust_room keeps GSO and checksum offload; it takes only IP. */
 static __always_inline long make_room(struct __sk_buff *skb)
 {
 	struct ethhdr inner;
-	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
+	int is_ip = skb->protocol == bpf_htons(ETH_P_IP) || skb->protocol == bpf_htons(ETH_P_IPV6);
+	/* adjust_room marks the packet as encapsulated; the far end could then not lend bytes to a short one. */
+	if (!is_ip || skb->len < ETH_HLEN + sizeof(struct iphdr))
 		return bpf_skb_change_head(skb, OUTER_LEN, 0);
 	if (bpf_skb_load_bytes(skb, 0, &inner, sizeof(inner)) ||
 	    bpf_skb_adjust_room(skb, OUTER_LEN, BPF_ADJ_ROOM_MAC,

@@ -80,11 +80,17 @@ static __always_inline void answer_ethernet(struct ethhdr *answer, const struct 
 	answer->h_proto = offender->h_proto;
 }
 
-/* RFC 1122 section 3.2.2: no ICMP error about an ICMP error, nor about a fragment that is not the first. */
+/*
+ * RFC 1122 section 3.2.2: no ICMP error about an ICMP error, about a fragment that is not the first, to a source that is
+ * not one host, or about a packet for many.
+ */
 static __always_inline int may_answer4(const struct iphdr *ip, const void *end)
 {
 	const struct icmp_error *icmp = (const void *)ip + ip->ihl * 4;
+	__u8 source = bpf_ntohl(ip->saddr) >> 24, destination = bpf_ntohl(ip->daddr) >> 24; /* first bytes */
 	if (ip->frag_off & bpf_htons(0x1fff))
+		return 0;
+	if (source == 0 || source >= 224 || destination >= 224)
 		return 0;
 	if (ip->protocol != IPPROTO_ICMP)
 		return 1;
@@ -127,15 +133,24 @@ static __always_inline int answer4(struct __sk_buff *skb, __u32 mtu)
 	return 0;
 }
 
+/* RFC 4443 section 2.4 (e): no ICMPv6 error about an ICMPv6 error, nor to a source that is not one host. */
+static __always_inline int may_answer6(const struct ipv6hdr *ip, const void *end)
+{
+	const struct icmp_error *icmp = (const void *)(ip + 1);
+	const __be32 *source = ip->saddr.s6_addr32;
+	if (ip->saddr.s6_addr[0] == 0xff || !(source[0] | source[1] | source[2] | source[3]))
+		return 0;
+	if (ip->nexthdr != IPPROTO_ICMPV6)
+		return 1;
+	return (const void *)(icmp + 1) <= end && icmp->type >= ICMPV6_INFORMATIONAL;
+}
+
 static __always_inline int answer6(struct __sk_buff *skb, __u32 mtu)
 {
 	struct ethhdr *eth = (void *)(long)skb->data;
 	struct ipv6hdr *ip = (void *)(eth + 1);
 	void *end = (void *)(long)skb->data_end;
-	if ((void *)(ip + 1) > end)
-		return -1;
-	struct icmp_error *icmp = (void *)(ip + 1); /* no error about an error: RFC 4443 section 2.4 (e) */
-	if (ip->nexthdr == IPPROTO_ICMPV6 && ((void *)(icmp + 1) > end || icmp->type < ICMPV6_INFORMATIONAL))
+	if ((void *)(ip + 1) > end || !may_answer6(ip, end))
 		return -1;
 	struct ethhdr offender_eth = *eth;
 	struct ipv6hdr offender = *ip;

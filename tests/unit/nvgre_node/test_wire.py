@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from os_ken.lib.packet import gre as os_ken_gre
 from scapy.layers.inet import IP, TCP, UDP
@@ -17,6 +17,9 @@ from scapy.packet import Packet, Raw
 
 from nvgre_node import wire
 from nvgre_node.wire import NvgreHeader, WireError, check_vsid, flow_id
+
+settings.register_profile("unhurried", deadline=None)  # how long Scapy takes depends on what else the machine does
+settings.load_profile("unhurried")
 
 vsids = st.integers(0, 0xFFFFFF)
 flow_ids = st.integers(0, 0xFF)

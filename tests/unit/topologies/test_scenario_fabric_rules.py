@@ -5,7 +5,8 @@
 from pathlib import Path
 
 import pytest
-from scenario_cases import ROUTED, Case, edited, lines, wrong_with
+
+from .scenario_cases import ROUTED, Case, edited, lines, wrong_with
 
 FABRIC_RULES: list[Case] = [
     Case(

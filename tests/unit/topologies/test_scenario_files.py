@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scenario_cases import FLAT, edited, wrong_with
 
 import topologies
 from topologies import Problem, ScenarioError, load, shipped
+
+from .scenario_cases import FLAT, edited, wrong_with
 
 SHIPPED_TEXTS = [(Path(topologies.__file__).parent / f"{name}.yaml").read_text() for name in shipped()]
 

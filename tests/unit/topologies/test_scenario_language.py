@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
-from scenario_cases import FLAT, ROUTED, edited, wrong_with
 
 from nvgre_node.policy import FlowIds, TooBig
 from topologies import Scenario, load
+
+from .scenario_cases import FLAT, ROUTED, edited, wrong_with
 
 ALLOWED = {
     "a CA alone or in a list": {"ca: 10.0.0.1,": "ca: [10.0.0.1],"},

@@ -5,7 +5,8 @@
 from pathlib import Path
 
 import pytest
-from scenario_cases import FLAT, Case, edited, lines, wrong_with
+
+from .scenario_cases import FLAT, Case, edited, lines, wrong_with
 
 VALUES: list[Case] = [
     Case(

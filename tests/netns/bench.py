@@ -1,0 +1,110 @@
+"""A test bench: the NVE of a running host1, one frame at a time, with what its counters made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from scapy.layers.inet import IP
+from scapy.layers.l2 import GRE, Ether
+from scapy.packet import Packet, Raw
+
+from experiments.watch import Place, Watch
+from nvgre_node.dataplane.base import Drop
+from nvgre_node.dataplane.ebpf import EbpfDataPlane
+from nvgre_node.namespace import netlink, set_sysctl
+from nvgre_node.net import NvgreNet
+from nvgre_node.node import NamespacedNode
+from topologies import Scenario, load
+
+from .frames import PA1, PA2
+
+Tally = dict[tuple[int, str], int]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a frame: the tc action, its bytes afterwards, and the counters that moved, by VSID and name."""
+
+    action: int
+    frame: bytes
+    moved: Tally
+
+    @property
+    def drops(self) -> list[Drop]:
+        """The drops that were counted, each as often as it was."""
+        return [
+            reason for reason in Drop for (_, name), n in self.moved.items() if name == reason.name for _ in range(n)
+        ]
+
+
+def mac(node: NamespacedNode, interface: str) -> str:
+    """The MAC address of an interface, as the kernel says."""
+    with node.inside(), netlink() as ip:
+        return str(ip.link("get", index=ip.link_lookup(ifname=interface)[0])[0].get("address"))
+
+
+class Bench:
+    """host1 of a running two_hosts network."""
+
+    def __init__(self, net: NvgreNet) -> None:
+        self.net = net
+        self.host, self.peer = net["host1"], net["host2"]
+        (self.uplink,), (peer_uplink,) = self.host.uplinks, self.peer.uplinks
+        self.mac, self.peer_mac = mac(self.host, self.uplink), mac(self.peer, peer_uplink)
+        names = (*(port.interface for port in self.host.policy.ports), self.uplink)
+        self._index = {name: self.host.interface_index(name) for name in names}
+
+    def from_port(self, vm: str, frame: bytes) -> Outcome:
+        """A VM of host1 sends a frame."""
+        return self._run("from_port", frame, vm)
+
+    def from_uplink(self, frame: bytes) -> Outcome:
+        """A frame arrives from the underlay."""
+        return self._run("from_uplink", frame, self.uplink)
+
+    def _run(self, program: str, frame: bytes, interface: str) -> Outcome:
+        assert isinstance(self.host.dataplane, EbpfDataPlane)
+        before = self._tally()
+        with self.host.inside():
+            verdict = self.host.dataplane.loaded.test_run(program, frame, self._index[interface])
+        after = self._tally()
+        moved = {key: n - before.get(key, 0) for key, n in after.items() if n != before.get(key, 0)}
+        return Outcome(verdict.action, verdict.frame, moved)
+
+    def _tally(self) -> Tally:
+        tally: Tally = {}
+        for vsid, counters in self.host.dataplane.counters().items():
+            counted = asdict(counters)
+            dropped = counted.pop("dropped")
+            tally |= {(vsid, name): n for name, n in counted.items()}
+            tally |= {(vsid, reason.name): n for reason, n in dropped.items()}
+        return tally
+
+    # What arrives from the underlay
+
+    def ethernet(self, **fields: Any) -> Packet:
+        """The outer Ethernet header of what host2 sends to host1."""
+        return Ether(**({"src": self.peer_mac, "dst": self.mac} | fields))
+
+    def outer(self, **fields: Any) -> Packet:
+        """The outer headers of what host2 sends to host1, up to IPv4."""
+        return self.ethernet() / IP(**({"src": PA2, "dst": PA1, "flags": "DF", "id": 0, "proto": 47} | fields))
+
+    def nvgre(self, inner: bytes, vsid: int, flow: int = 0, **outer: Any) -> bytes:
+        """An inner frame as host2 sends it to host1."""
+        return bytes(self.outer(**outer) / GRE(key_present=1, proto=0x6558, key=vsid << 8 | flow) / Raw(inner))
+
+
+@contextmanager
+def running(scenario: Scenario | None = None) -> Iterator[Bench]:
+    """A bench on a running network, two_hosts or a variant of it, whose VMs say nothing of their own accord."""
+    with NvgreNet(scenario or load("two_hosts")) as net:
+        for vm in net.vms:
+            with vm.inside():
+                set_sysctl("ipv6/conf/eth0/disable_ipv6", 1)
+        with Watch(Place(vm, "eth0", incoming_only=False) for vm in net.vms) as watch:
+            watch.until_quiet()
+        yield Bench(net)

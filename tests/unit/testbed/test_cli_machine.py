@@ -1,0 +1,89 @@
+"""`list` and `doctor`: what there is, what this machine lacks of it, and with which exit status that is said."""
+
+import json
+
+import pytest
+
+from experiments.runner import EXPERIMENTS
+from nvgre_node.dataplane import DATAPLANES
+from testbed import features
+from testbed.features import FEATURES, Feature
+from testbed.verbs import doctor
+from topologies import shipped
+
+from .command_line import nvgre, nvgre_process
+
+LACKING = Feature("a flux capacitor", "throughput", lambda: False, "apt-get install flux")
+HERE = Feature("water", "every network", lambda: True, "open the tap")
+
+
+def test_list_names_everything_that_a_user_can_name() -> None:
+    said = nvgre("list", "--json")
+    assert said.status == 0
+    found = json.loads(said.out)
+    assert all(entry.keys() == {"kind", "name", "what", "missing"} for entry in found)
+    assert all(entry["what"] for entry in found)
+    assert [(entry["kind"], entry["name"]) for entry in found] == [
+        *(("scenario", name) for name in shipped()),
+        *(("experiment", name) for name in EXPERIMENTS),
+        *(("data plane", name) for name in DATAPLANES),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("needed_by", "stopped"),
+    [
+        ("throughput", {"throughput"}),
+        ("ebpf", {"ebpf"}),
+        ("every network", {*shipped(), *EXPERIMENTS, *DATAPLANES}),
+        ("one test", set()),
+    ],
+)
+def test_list_says_why_something_does_not_run_here(
+    needed_by: str, stopped: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacking = Feature("a flux capacitor", needed_by, lambda: False, "apt-get install flux")
+    monkeypatch.setattr(features, "FEATURES", (HERE, lacking))
+    said = nvgre("list", "--json")
+    assert said.status == 0
+    reasons = {entry["name"]: entry["missing"] for entry in json.loads(said.out) if entry["missing"]}
+    assert reasons.keys() == stopped
+    assert set(reasons.values()) <= {f"a flux capacitor (needed by {needed_by}): apt-get install flux"}
+
+
+def test_doctor_gives_every_feature_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "FEATURES", (HERE, LACKING))
+    said = nvgre("doctor", "--json")
+    assert json.loads(said.out) == [
+        {"feature": "water", "needed_by": "every network", "present": True, "remedy": "open the tap"},
+        {"feature": "a flux capacitor", "needed_by": "throughput", "present": False, "remedy": "apt-get install flux"},
+    ]
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["table", "json"])
+@pytest.mark.parametrize(
+    ("found", "status"), [((HERE,), 0), ((HERE, LACKING), 3)], ids=["nothing lacks", "something lacks"]
+)
+def test_doctor_ends_with_3_if_something_lacks(
+    found: tuple[Feature, ...], status: int, form: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "FEATURES", found)
+    assert nvgre("doctor", *form).status == status
+
+
+def test_doctor_shows_a_remedy_exactly_for_what_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "FEATURES", (HERE, LACKING))
+    said = nvgre("doctor")
+    assert "apt-get install flux" in said.out
+    assert "open the tap" not in said.out
+
+
+def test_doctor_knows_this_machine() -> None:
+    said = nvgre_process("doctor", "--json")
+    rows = json.loads(said.out)
+    assert [row["feature"] for row in rows] == [feature.name for feature in FEATURES]
+    assert said.status == (0 if all(row["present"] for row in rows) else 3)
+
+
+def test_every_feature_has_a_remedy() -> None:
+    assert all(feature.name and feature.needed_by and feature.remedy for feature in FEATURES)
