@@ -415,7 +415,7 @@ def fails(monkeypatch: pytest.MonkeyPatch, where: type, name: str, time: int) ->
     monkeypatch.setattr(where, name, method)
 
 
-# An interruption at the worst moment: the process is inside a node's namespace, whose inhabitants are about to be ended.
+# Interrupted at the worst moment: inside the namespace of a node, whose inhabitants are about to be ended.
 
 INSIDE = """
 from pyroute2 import netns
