@@ -27,6 +27,16 @@ class Stream:
     loss_percent: float | None
 
 
+NOTHING = Stream(0.0, None, 0.0, None, None)
+"""A stream that never came about."""
+
+_CONNECT_MILLISECONDS = 3000
+
+
+class NoStreamError(RuntimeError):
+    """No stream could be measured; the message says between whom, and what iperf3 said."""
+
+
 def _busy_seconds() -> float:
     """CPU time that was not idle, of all CPUs together, since boot."""
     first = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
@@ -56,13 +66,14 @@ def measure(node: NamespacedNode, address: str, port: int, protocol: str, second
     `segment` is the payload per packet in bytes, so that every path carries packets of one size.
     """
     form = ["--udp", "--bitrate", "0", "--length", str(segment)] if protocol == "UDP" else ["--set-mss", str(segment)]
-    command = ["iperf3", "--client", address, "--port", str(port), "--time", str(seconds), "--json", *form]
+    limits = ["--time", str(seconds), "--connect-timeout", str(_CONNECT_MILLISECONDS)]
+    command = ["iperf3", "--client", address, "--port", str(port), "--json", *limits, *form]
     before = _busy_seconds()
     done = node.run_process(command, timeout=seconds + 20)
     busy = _busy_seconds() - before
     report = json.loads(done.stdout)
     if "error" in report:
-        raise RuntimeError(f"iperf3 from {node.name} to {address}: {report['error']}")
+        raise NoStreamError(f"iperf3 from {node.name} to {address}: {report['error']}")
     sent, arrived = report["end"]["sum_sent"], report["end"]["sum_received"]
     gigabits = arrived["bytes"] * 8 / 1e9
     return Stream(

@@ -78,7 +78,10 @@ class Bench:
     def measure(self, number: int, path: Path, protocol: str, state: str, seconds: int) -> Round:
         """One stream on one path."""
         before = self._encapsulated()
-        stream = iperf.measure(path.client, path.address, _PORT, protocol, seconds, _SEGMENT_BYTES)
+        try:
+            stream = iperf.measure(path.client, path.address, _PORT, protocol, seconds, _SEGMENT_BYTES)
+        except iperf.NoStreamError:
+            stream = iperf.NOTHING
         return Round(number, path.name, protocol, state, stream, self._encapsulated() - before)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from pyroute2 import IPRoute, netns
@@ -13,15 +13,25 @@ from pyroute2 import IPRoute, netns
 NAMED = Path("/run/netns")
 """Where `ip netns` keeps its names."""
 
+_CURRENT = Path("/proc/thread-self/ns/net")
+_HOME = os.open(_CURRENT, os.O_RDONLY | os.O_CLOEXEC)
+
 
 @contextmanager
 def entered(namespace: Path) -> Iterator[None]:
     """The calling thread works in a network namespace, given as a path, until the block ends."""
-    netns.pushns(str(namespace))
-    try:
-        yield
-    finally:
-        netns.popns()
+    with ExitStack() as stack:
+        before, wanted = (stack.enter_context(open(path, "rb")) for path in (_CURRENT, namespace))  # noqa: PTH123
+        try:
+            netns.setns(wanted.fileno())
+            yield
+        finally:
+            netns.setns(before.fileno())
+
+
+def go_home() -> None:
+    """Takes the calling thread back to where the process was started, wherever an interruption has left it."""
+    netns.setns(_HOME)
 
 
 def netlink() -> IPRoute:
@@ -50,24 +60,22 @@ def _identity(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-_OUTSIDE = _identity(Path("/proc/self/ns/net"))
-"""The namespace that this process was started in: nobody's node, whatever else happens."""
-
-
-def is_outside(namespace: Path) -> bool:
-    """Whether a path is the namespace that this process was started in, rather than one that was made since."""
-    return _identity(namespace) == _OUTSIDE
+def is_home(namespace: Path) -> bool:
+    """Whether a path is the namespace that this process was started in: nobody's node, whatever else happens."""
+    found = os.fstat(_HOME)
+    return _identity(namespace) == (found.st_dev, found.st_ino)
 
 
 def inhabitants(namespace: Path) -> list[int]:
-    """The processes whose network namespace is the one at this path; none if it is gone, or not one that we made."""
+    """The other processes in the network namespace at this path; none if it is gone, or not one that was made since."""
     try:
         wanted = _identity(namespace)
+        if is_home(namespace):
+            return []
     except OSError:
         return []
-    if wanted == _OUTSIDE:
-        return []
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _lives(entry, wanted)]
+    others = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit() and int(entry.name) != os.getpid())
+    return [int(entry.name) for entry in others if _lives(entry, wanted)]
 
 
 def _lives(process: Path, namespace: tuple[int, int]) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 from mininet.log import setLogLevel
 from mininet.net import Mininet
 
+from nvgre_node import namespace
 from nvgre_node.dataplane.base import SubnetCounters
 from nvgre_node.link import VethLink
 from nvgre_node.node import NamespacedNode, ProviderHost, TenantVM
@@ -34,7 +35,7 @@ class NvgreNet(Mininet):
         Mininet.inited = True  # Mininet's own set-up changes limits of the whole machine; nothing here needs them
         setLogLevel("warning")
         topo = source if isinstance(source, NvgreTopo) else source.topo(dataplane=dataplane)
-        self.own = Run.create()
+        self._own: Run | None = None
         self._stopped = False
         super().__init__(topo, link=VethLink, controller=None, build=False, **options)
 
@@ -42,6 +43,19 @@ class NvgreNet(Mininet):
         """Adds a node that belongs to this network's run."""
         node: NamespacedNode = super().addHost(name, cls=cls, run=self.own, **params)
         return node
+
+    @property
+    def own(self) -> Run:
+        """The run that owns the network, from its start on."""
+        if self._own is None:
+            raise RuntimeError("this network has not been started")
+        return self._own
+
+    def start(self) -> None:
+        """Builds the network, as a run of its own. A `with` block does this, and waits until it is ready."""
+        with uninterrupted():
+            self._own = Run.create()
+        super().start()
 
     def __enter__(self) -> Self:
         try:
@@ -59,14 +73,15 @@ class NvgreNet(Mininet):
 
     def stop(self) -> None:
         """Stops every node and removes everything that the network owns, in whatever state. Safe to call twice."""
-        if self._stopped:
-            return
-        self._stopped = True
         with uninterrupted():
+            if self._own is None or self._stopped:
+                return
+            self._stopped = True
+            namespace.go_home()
             try:
                 super().stop()
             finally:
-                self.own.close()
+                self._own.close()
 
     @property
     def provider_hosts(self) -> list[ProviderHost]:

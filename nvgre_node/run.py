@@ -20,7 +20,7 @@ from typing import IO
 
 from nvgre_node import namespace
 from nvgre_node.errors import MissingError
-from nvgre_node.waiting import wait_until
+from nvgre_node.waiting import uninterrupted, wait_until
 
 ROOT = Path("/run/nvgre")
 
@@ -63,7 +63,7 @@ class Run:
         Raises:
             ValueError: it is the machine's own namespace, which no run may own: its end would be the machine's.
         """
-        if namespace.is_outside(Path(f"/proc/{pid}/ns/net")):
+        if namespace.is_home(Path(f"/proc/{pid}/ns/net")):
             raise ValueError(f"{node} has no network namespace of its own")
         namespace.add_name(self.namespace(node).name, pid)
 
@@ -81,9 +81,11 @@ class Run:
 
     def close(self) -> None:
         """Removes everything that the run owns."""
-        if not self._lock.closed:
-            _remove(self.id)
-            self._lock.close()
+        with uninterrupted():
+            if not self._lock.closed:
+                namespace.go_home()
+                _remove(self.id)
+                self._lock.close()
 
 
 @cache

@@ -29,13 +29,17 @@ def wait_until(condition: Callable[[], _T], what: str, timeout: float = 10.0, in
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Keeps a second Ctrl-C, or a SIGTERM, from breaking off the clean-up that the first one began."""
+    """Holds Ctrl-C, SIGTERM and SIGHUP back until the block ends, so that what must be whole is not broken off."""
     if threading.current_thread() is not threading.main_thread():  # signals reach the main thread only
         yield
         return
-    previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    held: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    previous = {number: signal.signal(number, lambda number, _frame: held.append(number)) for number in numbers}
     try:
         yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+        if held:
+            signal.raise_signal(held[0])

@@ -16,8 +16,8 @@ from experiments.results import Measurement, Outcome, Verdict
 from experiments.runner import Plan, conduct
 from experiments.store import Run
 from nvgre_node.errors import MissingError
+from testbed import tables
 from testbed.features import missing_for
-from testbed.tables import table
 
 _COLOURS = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.SKIP: "yellow"}
 _SHOWN = 3
@@ -25,7 +25,7 @@ _SHOWN = 3
 
 def carry_out(plan: Plan, as_json: bool) -> int:
     """Runs a plan with progress on standard error, prints its result, and returns the exit status."""
-    if missing := missing_for(plan.dataplanes):
+    if missing := missing_for([*plan.dataplanes, *plan.experiments]):
         raise MissingError(missing)
     with progress_bars() as bars:
         run = conduct(plan, bars)
@@ -57,17 +57,18 @@ def progress_bars() -> Iterator[Any]:
 
 def show(run: Run) -> None:
     """Prints one summary table of a run, and where its report is."""
-    made = table("experiment", "data plane", "verdict", "checks", "key figures", title=run.manifest["scenario"]["name"])
+    made = tables.table(
+        "experiment", "data plane", "verdict", "checks", "key figures", title=run.manifest["scenario"]["name"]
+    )
     for outcome in run.outcomes:
         verdict = f"[{_COLOURS[outcome.verdict]}]{outcome.verdict}[/]"
         checks = f"{len(outcome.passed)} of {len(outcome.checks)}"
         made.add_row(outcome.experiment, outcome.dataplane, verdict, checks, "\n".join(_key_figures(outcome)))
-    console = Console()
-    console.print(made)
+    tables.show(made)
     for outcome in run.outcomes:
         if outcome.reason:
-            console.print(f"{outcome.experiment}: {outcome.reason}", markup=False)
-    console.print(f"Report: {run.folder / 'report.html'}", soft_wrap=True, markup=False)
+            click.echo(f"{outcome.experiment}: {outcome.reason}")
+    click.echo(f"Report: {run.folder / 'report.html'}")
 
 
 def _key_figures(outcome: Outcome) -> list[str]:

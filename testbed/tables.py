@@ -6,6 +6,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+_PIPE_COLUMNS = 160
+
 
 def table(*headings: str, title: str | None = None) -> Table:
     """An empty table with these headings."""
@@ -17,4 +19,10 @@ def table(*headings: str, title: str | None = None) -> Table:
 
 def show(made: Table) -> None:
     """Prints a table to standard output."""
-    Console().print(made)
+    console().print(made)
+
+
+def console() -> Console:
+    """Standard output: as wide as the terminal, and wide enough for whole sentences where it is none."""
+    found = Console()
+    return found if found.is_terminal else Console(width=_PIPE_COLUMNS)
