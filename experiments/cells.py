@@ -7,7 +7,7 @@
 | True, False | `true`, `false` |
 | int | decimal digits: `1458` |
 | float | Python's shortest form, which always has a point, an exponent, or is `inf` or `nan`: `2.0` |
-| str | as it is; in JSON quotes where it could be taken for one of the above: `"null"`, `"42"` |
+| str | as it is; in JSON quotes where it could be taken for one of the above, or has a carriage return: `"null"` |
 
 Spreadsheets read such a file as it stands, and data frame libraries take `n/a` and `null` for missing.
 """
@@ -50,7 +50,7 @@ def decode(cell: str) -> Scalar:
 
 def _is_plain(text: str) -> bool:
     special = text in {_ABSENT, *_WORDS} or _INT.fullmatch(text) or _FLOAT.fullmatch(text)
-    return not special and not text.startswith('"')
+    return not special and not text.startswith('"') and "\r" not in text  # csv would not quote a carriage return
 
 
 def write(samples: Sequence[Sample]) -> str:
