@@ -121,8 +121,8 @@ class Range:
             return self._delivered(frame, seen) or told_mtu(frame, seen, self.source.name) is not None
 
         seen = self._watch.until(settled, seconds=0.5)
-        outer = [(sighting.node, packet) for sighting in seen if (packet := _outer(sighting))]
-        carriers = [packet for node, packet in outer if node == self.destination.host and packet.len >= size]
+        outer = [(sighting, packet) for sighting in seen if (packet := _outer(sighting))]
+        carriers = [packet for at, packet in outer if at.node == self.destination.host and at.frame.endswith(frame)]
         return Shot(
             underlay,
             lane,

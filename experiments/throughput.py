@@ -11,6 +11,7 @@ from experiments import iperf, offloads, vxlan
 from experiments.base import Context, distant_pair, shared_versions
 from experiments.results import Check, Measurement, Outcome, Sample
 from experiments.statistics import paired_ratio
+from nvgre_node.dataplane import WITHOUT_OFFLOADS
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import NamespacedNode
 from nvgre_node.policy import Policy
@@ -87,6 +88,9 @@ class Bench:
 
 def run(context: Context) -> Outcome:
     """Measures every path in turns, round by round, with offloads on and off."""
+    if context.dataplane in WITHOUT_OFFLOADS:
+        why = f"the data plane {context.dataplane} works without offloads, so there is nothing to compare"
+        return Outcome(NAME, context.dataplane, context.scenario.name, (), (), (), skipped=why)
     rounds, seconds = (ROUNDS_QUICK, SECONDS_QUICK) if context.quick else (ROUNDS, SECONDS)
     scenario = context.scenario.with_mtu(underlay=_UNDERLAY_MTU, tenant=_TENANT_MTU)
     measured: list[Round] = []

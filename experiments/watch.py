@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import select
 import socket
-import struct
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -13,14 +12,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from nvgre_node import packet
 from nvgre_node.node import NamespacedNode
-
-_ETH_P_ALL = 0x0003
-_SOL_PACKET, _PACKET_AUXDATA, _PACKET_IGNORE_OUTGOING = 263, 8, 23
-_TP_STATUS_VLAN_VALID, _TP_STATUS_VLAN_TPID_VALID = 0x10, 0x40
-_AUXDATA = struct.Struct("=IIIHHHH")
-_LONGEST = 1 << 17
-_RECEIVE_BUFFER = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -41,28 +34,9 @@ class Sighting:
 
 
 def packet_socket(place: Place) -> socket.socket:
-    """A raw packet socket on an interface: sends frames as they are, and receives all that pass."""
+    """A raw packet socket on an interface of a node: sends frames as they are, and receives all that pass."""
     with place.node.inside():
-        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-        sock.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
-        if place.incoming_only:
-            sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-        sock.bind((place.interface, _ETH_P_ALL))
-    sock.setblocking(False)
-    return sock
-
-
-def _frame(sock: socket.socket) -> bytes:
-    """The next frame, with the tag put back that the kernel moved aside."""
-    data, ancillary, _, _ = sock.recvmsg(_LONGEST, 256)
-    for level, kind, content in ancillary:
-        if level == _SOL_PACKET and kind == _PACKET_AUXDATA:
-            status, _, _, _, _, tci, tpid = _AUXDATA.unpack(content[: _AUXDATA.size])
-            if status & _TP_STATUS_VLAN_VALID:
-                ethertype = tpid if status & _TP_STATUS_VLAN_TPID_VALID else 0x8100
-                return data[:12] + struct.pack("!HH", ethertype, tci) + data[12:]
-    return data
+        return packet.packet_socket(place.interface, incoming_only=place.incoming_only)
 
 
 class Watch:
@@ -93,7 +67,7 @@ class Watch:
             name, sock = self._sockets[descriptor]
             while True:
                 try:
-                    found.append(Sighting(name, _frame(sock)))
+                    found.append(Sighting(name, packet.receive(sock)))
                 except OSError as error:  # nothing more; or the interface has gone down, and there is nothing to hear
                     if error.errno not in {errno.EAGAIN, errno.ENETDOWN}:
                         raise

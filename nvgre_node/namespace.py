@@ -13,6 +13,9 @@ from pyroute2 import IPRoute, netns
 NAMED = Path("/run/netns")
 """Where `ip netns` keeps its names."""
 
+NUD_VALID = 0xDE
+"""Neighbour states in which an entry may be used: permanent, no-ARP, reachable, probe, stale, delay."""
+
 _CURRENT = Path("/proc/thread-self/ns/net")
 _HOME = os.open(_CURRENT, os.O_RDONLY | os.O_CLOEXEC)
 

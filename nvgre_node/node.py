@@ -15,11 +15,10 @@ from pyroute2.netlink.exceptions import NetlinkError
 from nvgre_node import dataplane, namespace
 from nvgre_node.errors import MissingError
 from nvgre_node.fabric import Route
-from nvgre_node.namespace import netlink
+from nvgre_node.namespace import NUD_VALID, netlink
 from nvgre_node.policy import NvePolicy, Vm
 from nvgre_node.run import Run, process_run
 
-_NUD_VALID = 0xDE  # permanent, no-ARP, reachable, probe, stale, delay
 _NTF_USE = 0x01
 _NTF_EXT_MANAGED = 0x01
 
@@ -132,9 +131,12 @@ class TenantVM(NamespacedNode):
 
     INTERFACE = "eth0"
 
-    def config(self, vm: Vm, **_params: Any) -> dict[str, Any]:
-        """Gives `eth0` the VM's MAC and customer addresses, usable at once."""
+    def config(self, vm: Vm, offloads: bool = True, **_params: Any) -> dict[str, Any]:
+        """Gives `eth0` the VM's MAC and customer addresses, usable at once; switches its offloads off if told so."""
         self.vm = vm
+        if not offloads:
+            switched = [word for feature in ("tx", "sg", "tso", "gso") for word in (feature, "off")]
+            self.run_process(["ethtool", "-K", self.INTERFACE, *switched])
         with self.inside():
             for name, value in {"accept_ra": 0, "accept_dad": 0, "dad_transmits": 0, "router_solicitations": 0}.items():
                 namespace.set_sysctl(f"ipv6/conf/{self.INTERFACE}/{name}", value)
@@ -175,7 +177,7 @@ class ProviderHost(NamespacedNode):
         return {}
 
     def _attach(self, name: str) -> None:
-        self.dataplane = dataplane.create(name, self.run.bpf_directory() / self.name)
+        self.dataplane = dataplane.create(name, lambda: self.run.bpf_directory() / self.name)
         with self.inside():
             self.dataplane.attach(self.policy, self.uplinks)
 
@@ -211,4 +213,4 @@ class ProviderHost(NamespacedNode):
         """Whether every next hop of the NVE is resolved: from then on it drops nothing for want of a neighbour."""
         wanted = {str(hop) for hop in self.next_hops()}
         with self.inside(), netlink() as ip:
-            return wanted <= {n.get("dst") for n in ip.get_neighbours(family=2) if n["state"] & _NUD_VALID}
+            return wanted <= {n.get("dst") for n in ip.get_neighbours(family=2) if n["state"] & NUD_VALID}

@@ -6,6 +6,7 @@ from typing import Any
 
 from mininet.topo import Topo
 
+from nvgre_node.dataplane import WITHOUT_OFFLOADS
 from nvgre_node.fabric import Fabric
 from nvgre_node.link import VethLink
 from nvgre_node.node import FabricRouter, ProviderHost, TenantVM
@@ -24,7 +25,7 @@ class NvgreTopo(Topo):
             own = {"policy": policy.for_host(nve.host), "routes": fabric.routes(nve.host), "dataplane": dataplane}
             self._add_node(nve.host, ProviderHost, **own)
         for vm in policy.vms:
-            self._add_node(vm.name, TenantVM, vm=vm)
+            self._add_node(vm.name, TenantVM, vm=vm, offloads=dataplane not in WITHOUT_OFFLOADS)
         for link in fabric.links:
             ends = {"address1": str(link.a.address), "address2": str(link.b.address)}
             self.addLink(link.a.node, link.b.node, cls=VethLink, mtu=fabric.mtu, **ends)

@@ -48,7 +48,7 @@ FEATURES = (
     Feature("mnexec", "every network", _program("mnexec"), "apt-get install mininet"),
     Feature("ip", "every network", _program("ip"), "apt-get install iproute2"),
     Feature("iperf3", "throughput", _program("iperf3"), "apt-get install iperf3"),
-    Feature("ethtool", "throughput", _program("ethtool"), "apt-get install ethtool"),
+    Feature("ethtool", "throughput, model", _program("ethtool"), "apt-get install ethtool"),
     Feature("ping", "ping()", _program("ping"), "apt-get install iputils-ping"),
     Feature("tshark", "one test", _program("tshark"), "apt-get install tshark"),
 )
@@ -57,5 +57,6 @@ FEATURES = (
 def missing_for(users: Iterable[str]) -> str:
     """What these data planes or experiments lack on this machine, with the remedies; empty if nothing."""
     concerned = {"every network", *users}
-    absent = [feature for feature in FEATURES if feature.needed_by in concerned and not feature.present()]
+    needed = [feature for feature in FEATURES if concerned & set(feature.needed_by.split(", "))]
+    absent = [feature for feature in needed if not feature.present()]
     return "; ".join(f"{feature.name} (needed by {feature.needed_by}): {feature.remedy}" for feature in absent)

@@ -1,16 +1,23 @@
 """The implementations of the NVE behind one interface, `base.DataPlane`."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from nvgre_node.dataplane.base import DataPlane
 from nvgre_node.errors import BadInputError
 
-DATAPLANES = {"ebpf": "tc-BPF programs on ports and uplinks: everything in RFC 7637, at kernel speed"}
+DATAPLANES = {
+    "ebpf": "tc-BPF programs on ports and uplinks: everything in RFC 7637, at kernel speed",
+    "model": "the executable specification on packet sockets: slow; change a line of Python, watch the wire",
+}
 """The data planes there are, and what each is, by name."""
 
+WITHOUT_OFFLOADS = frozenset({"model"})
+"""Data planes that need frames as they are on the wire: cut to size, and with their checksums in place."""
 
-def create(name: str, directory: Path) -> DataPlane:
-    """A data plane by name, not yet attached; `directory`, on a BPF file system, is its own.
+
+def create(name: str, pin_directory: Callable[[], Path]) -> DataPlane:
+    """A data plane by name, not yet attached; `pin_directory` makes one for it on a BPF file system, if it wants one.
 
     Raises:
         BadInputError: there is none of that name.
@@ -18,5 +25,9 @@ def create(name: str, directory: Path) -> DataPlane:
     if name == "ebpf":
         from nvgre_node.dataplane.ebpf import EbpfDataPlane
 
-        return EbpfDataPlane(directory)
+        return EbpfDataPlane(pin_directory())
+    if name == "model":
+        from nvgre_node.dataplane.live import LiveModel
+
+        return LiveModel()
     raise BadInputError(f"there is no data plane {name!r}; there are: {', '.join(DATAPLANES)}")

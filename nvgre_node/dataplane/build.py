@@ -25,24 +25,23 @@ def object_file() -> Path:
     for source in sorted(SOURCES.iterdir()):
         digest.update(source.read_bytes())
     target = OUTPUT / f"nvgre-{digest.hexdigest()[:12]}.bpf.o"
-    if not target.exists():
-        _compile(target)
-    return target
+    return target if target.exists() else compile_programs(SOURCES, target)
 
 
-def _compile(target: Path) -> None:
-    OUTPUT.mkdir(exist_ok=True)
+def compile_programs(sources: Path, target: Path) -> Path:
+    """Compiles the programs in a folder of sources; the target appears whole or not at all. Raises as object_file."""
+    target.parent.mkdir(exist_ok=True)
     fresh = target.with_suffix(f".{os.getpid()}")
     multiarch = sysconfig.get_config_var("MULTIARCH")  # where Debian keeps <asm/types.h>
     include = [f"-I/usr/include/{multiarch}"] if multiarch else []
-    command = ["clang", *_FLAGS, *include, "-c", str(SOURCES / "nvgre.bpf.c"), "-o", str(fresh)]
+    command = ["clang", *_FLAGS, *include, "-c", str(sources / "nvgre.bpf.c"), "-o", str(fresh)]
     try:
         subprocess.run(command, check=True, capture_output=True, text=True)
     except FileNotFoundError as error:
         raise MissingError("clang is missing: it compiles the BPF programs (Debian: apt-get install clang)") from error
     except subprocess.CalledProcessError as error:
         raise MissingError(f"clang could not compile the BPF programs:\n{error.stderr}") from error
-    fresh.rename(target)
+    return fresh.rename(target)
 
 
 if __name__ == "__main__":

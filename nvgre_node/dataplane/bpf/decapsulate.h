@@ -81,7 +81,7 @@ static __always_inline int decapsulate(struct __sk_buff *skb)
 		return drop(skb, 0, DROP_BAD_OUTER);
 	if (outer->ip.frag_off & bpf_htons(IP_FRAGMENT))
 		return drop(skb, 0, DROP_OUTER_FRAGMENT); /* F2 */
-	if (total < OVERHEAD || bpf_skb_pull_data(skb, OUTER_LEN + ETH_HLEN))
+	if (bpf_skb_pull_data(skb, OUTER_LEN + ETH_HLEN))
 		return drop(skb, 0, DROP_TRUNCATED);
 	/* What follows the IP packet is the underlay's padding. */
 	if (!skb->gso_size && total + ETH_HLEN < skb->len && bpf_skb_change_tail(skb, total + ETH_HLEN, 0))

@@ -1,0 +1,115 @@
+"""The `model` data plane: the executable specification on packet sockets, in Python, frame by frame, and slow.
+
+Change a line of `model.py`, and watch what the wire does. VMs' offloads must be off: what is not yet cut to size or
+summed when it leaves a VM would stay so.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import threading
+import time
+from collections import Counter
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+from nvgre_node.dataplane import model
+from nvgre_node.dataplane.base import NO_SUBNET, Drop, SubnetCounters
+from nvgre_node.namespace import NUD_VALID, netlink
+from nvgre_node.packet import packet_socket, receive
+from nvgre_node.policy import NvePolicy
+from nvgre_node.wire import GRE_PROTOCOL
+
+_LOOK_AGAIN_SECONDS = 0.5
+
+
+class LiveModel:
+    """The NVE of one provider host as a thread that calls `model.handle`."""
+
+    name = "model"
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._counted: Counter[model.Counted] = Counter()
+        self._vsids: tuple[int, ...] = ()
+
+    def attach(self, policy: NvePolicy, uplinks: tuple[str, ...]) -> None:
+        """Opens a socket on every port and uplink, and starts the thread that serves them."""
+        self._vsids = policy.vsids
+        self._ip = self._stack.enter_context(netlink())
+        self._uplinks = {link["index"]: link for link in self._ip.get_links() if link.get("ifname") in uplinks}
+        macs = frozenset(_octets(link.get("address")) for link in self._uplinks.values())
+        self._state, self._looked = model.State(policy, macs, {}), 0.0
+        # Without a raw socket for it, the kernel would answer each GRE packet with "protocol unreachable".
+        self._stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_RAW, GRE_PROTOCOL))
+        interfaces = [*(port.interface for port in policy.ports), *uplinks]
+        self._sockets = {name: self._stack.enter_context(packet_socket(name)) for name in interfaces}
+        self._wake, wake = os.pipe()
+        thread = threading.Thread(target=self._serve, daemon=True)
+        self._stack.callback(os.close, self._wake)
+        self._stack.callback(thread.join)
+        self._stack.callback(os.close, wake)
+        thread.start()
+
+    def _serve(self) -> None:
+        poll, names = select.poll(), {sock.fileno(): name for name, sock in self._sockets.items()}
+        for descriptor in (*names, self._wake):
+            poll.register(descriptor, select.POLLIN)
+        while True:
+            ready = [descriptor for descriptor, _ in poll.poll()]
+            if self._wake in ready:  # its other end was closed
+                return
+            for descriptor in ready:
+                with suppress(OSError):  # nothing there after all, or the interface went down
+                    self._handle(names[descriptor], receive(self._sockets[names[descriptor]]))
+
+    def _handle(self, interface: str, frame: bytes) -> None:
+        self._look_around()
+        result = model.handle(self._state, interface, frame)
+        self._counted.update(result.counted)
+        for name, out in result.out:
+            with suppress(OSError):  # as with a cable: what does not fit through or meets nobody is gone
+                self._sockets[name].send(out)
+
+    def _look_around(self) -> None:
+        """Asks the kernel for the ways to the other NVEs: at once while one is missing, else now and then."""
+        wanted = {record.pa for record in self._state.policy.records if not self._state.policy.is_local(record)}
+        now = time.monotonic()
+        if wanted <= self._state.paths.keys() and now - self._looked < _LOOK_AGAIN_SECONDS:
+            return
+        self._looked = now
+        valid = [found for found in self._ip.get_neighbours(family=socket.AF_INET) if found["state"] & NUD_VALID]
+        macs = {(found["ifindex"], found.get("dst")): found.get("lladdr") for found in valid}
+        paths = {pa: path for pa in wanted if (path := self._path(pa, macs))}
+        self._state = replace(self._state, paths=paths)
+
+    def _path(self, pa: IPv4Address, macs: dict[tuple[int, str], str]) -> model.Path | None:
+        route = self._ip.route("get", dst=str(pa))[0]
+        index = int(route.get("oif"))
+        next_hop = macs.get((index, route.get("gateway") or str(pa)))
+        if next_hop is None or index not in self._uplinks:
+            return None
+        link = self._uplinks[index]
+        return model.Path(link.get("ifname"), _octets(link.get("address")), _octets(next_hop), link.get("mtu"))
+
+    def counters(self) -> dict[int, SubnetCounters]:
+        """Counters since attach, by VSID; NO_SUBNET holds what could be given to none."""
+        counted = dict(self._counted)
+        return {vsid: _counters_of(vsid, counted) for vsid in (NO_SUBNET, *self._vsids)}
+
+    def close(self) -> None:
+        """Stops the thread and closes the sockets."""
+        self._stack.close()
+
+
+def _octets(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def _counters_of(vsid: int, counted: dict[model.Counted, int]) -> SubnetCounters:
+    own = {name: count for (at, name), count in counted.items() if at == vsid}
+    dropped = {reason: own.pop(reason.name) for reason in Drop if reason.name in own}
+    return SubnetCounters(dropped=dropped, **own)

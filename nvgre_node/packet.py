@@ -1,0 +1,40 @@
+"""Packet sockets: raw frames in and out of an interface of the current network namespace. Needs root."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+_ETH_P_ALL = 0x0003
+_SOL_PACKET, _PACKET_AUXDATA, _PACKET_IGNORE_OUTGOING = 263, 8, 23
+_TP_STATUS_VLAN_VALID, _TP_STATUS_VLAN_TPID_VALID = 0x10, 0x40
+_AUXDATA = struct.Struct("=IIIHHHH")
+_LONGEST = 1 << 17
+_RECEIVE_BUFFER = 8 << 20
+
+
+def packet_socket(interface: str, *, incoming_only: bool = True) -> socket.socket:
+    """A non-blocking socket on an interface: sends frames as they are, and receives all that pass.
+
+    `incoming_only` leaves out what this machine itself sends there.
+    """
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+    sock.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
+    if incoming_only:
+        sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+    sock.bind((interface, _ETH_P_ALL))
+    sock.setblocking(False)
+    return sock
+
+
+def receive(sock: socket.socket) -> bytes:
+    """The next frame, with the 802.1Q tag put back that the kernel moved aside. Raises OSError as `recv` does."""
+    data, ancillary, _, _ = sock.recvmsg(_LONGEST, 256)
+    for level, kind, content in ancillary:
+        if level == _SOL_PACKET and kind == _PACKET_AUXDATA:
+            status, _, _, _, _, tci, tpid = _AUXDATA.unpack(content[: _AUXDATA.size])
+            if status & _TP_STATUS_VLAN_VALID:
+                ethertype = tpid if status & _TP_STATUS_VLAN_TPID_VALID else 0x8100
+                return data[:12] + struct.pack("!HH", ethertype, tci) + data[12:]
+    return data

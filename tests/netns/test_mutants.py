@@ -1,0 +1,162 @@
+"""The checks bite: with any one protective check of the data plane disabled, it differs from the specification."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6PacketTooBig
+from scapy.packet import Raw
+
+from nvgre_node.dataplane import build, ebpf
+
+from .bench import Bench, running
+from .frames import (
+    BLUE,
+    BLUE1,
+    EVERYBODY,
+    EXPERIMENTAL,
+    NOBODYS,
+    RED,
+    RED1,
+    RED2,
+    RED3,
+    STRANGER,
+    from_red1,
+    padded,
+    to_red1,
+    v4,
+    v6,
+)
+from .oracle import agrees, agrees_on_flood
+
+INNER = to_red1(IP(src="10.0.0.2", dst="10.0.0.1") / UDP(sport=1, dport=2) / Raw(b"hello"))
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change to the sources of the BPF programs: in a file, a text and what takes its place."""
+
+    file: str
+    text: str
+    instead: str
+
+
+def without(file: str, condition: str) -> Mutant:
+    """A condition that is never true."""
+    return Mutant(file, f"if ({condition})", "if (0)")
+
+
+MUTANTS = {
+    "the VSID of a delivery": Mutant(
+        "decapsulate.h", "find_record(vsid, inner.h_dest)", "find_record(5000, inner.h_dest)"
+    ),
+    "the VSID of a sender": Mutant(
+        "nvgre.bpf.c", "find_record(port->vsid, eth->h_dest)", "find_record(6000, eth->h_dest)"
+    ),
+    "inner tags (I6)": without("decapsulate.h", "is_tag(eth->h_proto)"),
+    "0x9100 from a VM (I4)": Mutant("nvgre.bpf.c", "return skb->vlan_present || is_tag(skb->protocol);", "return 0;"),
+    "reserved VSIDs (V1, V2)": Mutant("decapsulate.h", "vsid < VSID_FIRST || vsid > VSID_LAST", "0"),
+    "the source PA (C1)": Mutant("decapsulate.h", "return DROP_SOURCE_PA;", "return DROP_REASONS;"),
+    "outer fragments (F2)": without("decapsulate.h", "outer->ip.frag_off & bpf_htons(IP_FRAGMENT)"),
+    "the version (G14)": without("decapsulate.h", "flags & GRE_VERSION"),
+    "reserved bits (G12)": without("decapsulate.h", "flags & (GRE_ROUTING | GRE_RESERVED)"),
+    "the C bit (G11)": without("decapsulate.h", "flags & GRE_CHECKSUM"),
+    "the S bit (G11)": without("decapsulate.h", "flags & GRE_SEQUENCE"),
+    "the K bit (G11)": without("decapsulate.h", "!(flags & GRE_KEY)"),
+    "the protocol type (G15)": without("decapsulate.h", "gre->protocol != bpf_htons(ETH_P_TEB)"),
+    "the outer checksum": Mutant("decapsulate.h", "ip_checksum(&outer->ip) != 0xffff", "0"),
+    "the outer length": Mutant("decapsulate.h", "total + ETH_HLEN > skb->len)", "0)"),
+    "the outer padding": Mutant("decapsulate.h", "!skb->gso_size && total", "0 && total"),
+    "our own PA": Mutant("decapsulate.h", "outer->ip.daddr != nve->pa ||", "0 ||"),
+    "our own MAC": Mutant("decapsulate.h", "skb->pkt_type != 0 /* PACKET_HOST */", "0"),
+    "split horizon": Mutant("decapsulate.h", "!record || !record->ifindex", "!record"),
+    "the sender's own port": without("nvgre.bpf.c", "record->ifindex == ifindex"),
+    "no copy back to the sender (B5)": Mutant("replicate.h", "if (*ifindex != skb->ingress_ifindex)", "if (1)"),
+    "what does not fit (F1)": without("encapsulate.h", "found == BPF_FIB_LKUP_RET_FRAG_NEEDED"),
+    "DF (F5)": Mutant("encapsulate.h", "bpf_htons(IP_DF)", "0"),
+    "FlowID (G8)": Mutant("encapsulate.h", "nve->flowid_from_flow ? flow_id(skb) : 0", "0"),
+    "no ports of fragments in FlowID": Mutant("flow.h", "if (!(ip->frag_off & bpf_htons(IP_FRAGMENT)))", "if (1)"),
+    "no ICMP about later fragments": without("too_big.h", "ip->frag_off & bpf_htons(0x1fff)"),
+    "no ICMP about ICMP errors": Mutant("too_big.h", "if (ip->protocol != IPPROTO_ICMP)", "if (1)"),
+    "no ICMP from or to many": Mutant(
+        "too_big.h", "source == 0 || source >= 224 || destination >= 224", "source + destination > 510"
+    ),
+    "no ICMPv6 about ICMPv6 errors": Mutant("too_big.h", "if (ip->nexthdr != IPPROTO_ICMPV6)", "if (1)"),
+    "no ICMPv6 to many": Mutant("too_big.h", "if (ip->saddr.s6_addr[0] == 0xff ||", "if (0 &&"),
+}
+
+
+def gre(flags: int = 0x2000, protocol: int = 0x6558, vsid: int = RED) -> Raw:
+    return Raw(struct.pack("!HHI", flags, protocol, vsid << 8))
+
+
+def every_check(bench: Bench) -> None:
+    """Compares the data plane with the specification on one frame for each check, and on sound ones."""
+    for flags in (0x2000, 0xA000, 0x3000, 0x0000, 0x6000, 0x2800, 0x2400, 0x2001, 0x2008):
+        agrees(bench, bench.uplink, bytes(bench.outer() / gre(flags) / Raw(INNER)))
+    agrees(bench, bench.uplink, bytes(bench.outer() / gre(protocol=0x0800) / Raw(INNER)))
+    for vsid in (RED, BLUE, NOBODYS, 0, 0xFFF, 0xFFFFFF):
+        agrees(bench, bench.uplink, bytes(bench.outer() / gre(vsid=vsid) / Raw(INNER)))
+    for outer in (
+        {"src": "192.168.0.77"},
+        {"dst": "192.168.0.9"},
+        {"flags": "MF"},
+        {"chksum": 1},
+        {"len": 300},
+        {"len": 41},
+    ):
+        agrees(bench, bench.uplink, bench.nvgre(INNER, RED, **outer))
+    agrees(bench, bench.uplink, bench.nvgre(INNER, RED) + bytes(18))
+    agrees(
+        bench,
+        bench.uplink,
+        bytes(bench.outer(dst="192.168.0.1") / gre() / Raw(INNER)).replace(
+            bytes.fromhex(bench.mac.replace(":", "")), bytes.fromhex(STRANGER.replace(":", "")), 1
+        ),
+    )
+    for inner in (to_red1(Raw(bytes(30)), type=0x8100), to_red1(Raw(b"x"), dst=RED2), to_red1(Raw(b"x"), dst=BLUE1)):
+        agrees(bench, bench.uplink, bench.nvgre(inner, RED))
+    for frame in (
+        *(from_red1(v4() / UDP(sport=5), dst=destination) for destination in (RED2, RED3, RED1, STRANGER)),
+        from_red1(v4(flags="MF") / UDP(sport=5) / Raw(bytes(8))),
+        from_red1(Raw(bytes(30)), type=0x9100),
+        from_red1(Raw(b"x"), type=EXPERIMENTAL),
+    ):
+        agrees(bench, "red1", frame)
+    for packet in (
+        v4() / TCP(), v4() / ICMP(type=3, code=4), v4(frag=3, proto=17), v4(src="224.0.0.1"), v4(dst="255.255.255.255"),
+        v6() / TCP(), v6() / ICMPv6PacketTooBig(), v6(src="ff02::1"),
+    ):  # fmt: skip
+        agrees(bench, "red1", from_red1(padded(packet, 1501)))
+    everybody = from_red1(Raw(b"to everybody"), dst=EVERYBODY, type=EXPERIMENTAL)
+    agrees_on_flood(bench, "red1", everybody, everybody)
+    agrees_on_flood(bench, bench.uplink, bench.nvgre(everybody, RED), everybody)
+
+
+def compiled(mutant: Mutant, folder: Path) -> Path:
+    """The programs with one change, which must be there to be made."""
+    sources = folder / "bpf"
+    shutil.copytree(build.SOURCES, sources)
+    text = (sources / mutant.file).read_text()
+    assert mutant.text in text, "the sources have moved on: so must this mutant"
+    (sources / mutant.file).write_text(text.replace(mutant.text, mutant.instead))
+    return build.compile_programs(sources, folder / "mutant.bpf.o")
+
+
+def test_the_data_plane_passes_unchanged() -> None:
+    with running() as bench:
+        every_check(bench)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS)
+def test_disabling_this_check_is_noticed(mutant: Mutant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = compiled(mutant, tmp_path)
+    monkeypatch.setattr(ebpf, "object_file", lambda: path)
+
+    with running() as bench, pytest.raises(AssertionError):
+        every_check(bench)
