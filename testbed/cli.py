@@ -24,6 +24,7 @@ VERBS = {
     "run": "Run experiments and write a run with its report.",
     "report": "Render a run again.",
     "explain": "Which records decide where a VM's packet goes.",
+    "show": "Counters of the networks that run now.",
     "doctor": "What this machine can do.",
     "clean": "Remove what crashed runs left, and nothing else.",
     "mn": "Mininet's own mn, with this project's classes at hand.",

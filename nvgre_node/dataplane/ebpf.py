@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
+from contextlib import closing
 from pathlib import Path
 
 from nvgre_node import namespace
 from nvgre_node.dataplane.base import NO_SUBNET, Drop, SubnetCounters
 from nvgre_node.dataplane.build import object_file
-from nvgre_node.dataplane.libbpf import Object
+from nvgre_node.dataplane.libbpf import Map, Object
 from nvgre_node.policy import FlowIds, LookupRecord, NvePolicy, TooBig
 
 # The layouts of bpf/policy.h and bpf/counters.h. PAs are in network order, all else in the machine's.
@@ -93,16 +94,31 @@ class EbpfDataPlane:
 
     def counters(self) -> dict[int, SubnetCounters]:
         """Counters since attach, by VSID; NO_SUBNET holds what could be given to none."""
-        return {vsid: self._read(slot) for vsid, slot in self._slots.items()}
-
-    def _read(self, slot: int) -> SubnetCounters:
-        per_cpu = self.loaded.maps["counters"].get(_U32.pack(slot)) or b""
-        sums = [sum(column) for column in zip(*_COUNTERS.iter_unpack(per_cpu), strict=True)]
-        dropped = {reason: sums[len(_DONE) + reason] for reason in Drop if sums[len(_DONE) + reason]}
-        return SubnetCounters(dropped=dropped, **dict(zip(_DONE, sums, strict=False)))
+        return {vsid: _read(self.loaded.maps["counters"], slot) for vsid, slot in self._slots.items()}
 
     def close(self) -> None:
         """Frees programs and maps; the pins go with the run's BPF file system."""
         if self._object is not None:
             self._object.close()
             self._object = None
+
+
+def _read(counters: Map, slot: int) -> SubnetCounters:
+    per_cpu = counters.get(_U32.pack(slot)) or b""
+    sums = [sum(column) for column in zip(*_COUNTERS.iter_unpack(per_cpu), strict=True)]
+    dropped = {reason: sums[len(_DONE) + reason] for reason in Drop if sums[len(_DONE) + reason]}
+    return SubnetCounters(dropped=dropped, **dict(zip(_DONE, sums, strict=False)))
+
+
+def pinned_counters(directory: Path) -> dict[int, SubnetCounters]:
+    """The counters of an NVE that another process runs, from the maps that it pinned; by VSID, as `counters`.
+
+    Raises:
+        BpfError: there are no such maps (any more).
+    """
+    with (
+        closing(Map.pinned(directory / "subnets", _U32.size, _U32.size)) as subnets,
+        closing(Map.pinned(directory / "counters", _U32.size, _COUNTERS.size, per_cpu=True)) as counters,
+    ):
+        slots = {_U32.unpack(vsid)[0]: _U32.unpack(slot)[0] for vsid in subnets if (slot := subnets.get(vsid))}
+        return {vsid: _read(counters, slot) for vsid, slot in sorted({NO_SUBNET: 0, **slots}.items())}

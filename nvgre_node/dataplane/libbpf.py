@@ -114,11 +114,22 @@ def _opened(pointer: int | None, what: str) -> int:
     return pointer or _check(-(c.get_errno() or 2), what)
 
 
+def _per_cpu(value_size: int) -> int:
+    """Bytes of all CPUs' values together, each rounded up to 8."""
+    return (value_size + 7) // 8 * 8 * int(_libbpf().libbpf_num_possible_cpus())
+
+
 class Map:
     """One BPF map, addressed in bytes: keys and values are exactly `key_size` and `value_size` bytes long."""
 
     def __init__(self, name: str, fd: int, key_size: int, value_size: int) -> None:
         self.name, self.fd, self.key_size, self.value_size = name, fd, key_size, value_size
+
+    @classmethod
+    def pinned(cls, path: Path, key_size: int, value_size: int, *, per_cpu: bool = False) -> Map:
+        """A map that somebody pinned; `value_size` is that of one CPU's value. Raises BpfError if there is none."""
+        descriptor = _check(_libbpf().bpf_obj_get(str(path).encode()), f"open {path}")
+        return cls(path.name, descriptor, key_size, _per_cpu(value_size) if per_cpu else value_size)
 
     def __setitem__(self, key: bytes, value: bytes) -> None:
         self._fits(key, value)
@@ -137,6 +148,10 @@ class Map:
         while _libbpf().bpf_map_get_next_key(self.fd, key, found) == 0:
             key = found.raw
             yield key
+
+    def close(self) -> None:
+        """Gives up a pinned map; those of an Object are closed with it."""
+        os.close(self.fd)
 
     def _fits(self, key: bytes, value: bytes) -> None:
         if len(key) != self.key_size or len(value) != self.value_size:
@@ -173,12 +188,11 @@ class Object:
 
     def _maps(self) -> Iterator[Map]:
         lib, pointer = _libbpf(), None
-        cpus: int = lib.libbpf_num_possible_cpus()
         while pointer := lib.bpf_object__next_map(self._pointer, c.c_void_p(pointer)):
             handle = c.c_void_p(pointer)
             size = lib.bpf_map__value_size(handle)
             if lib.bpf_map__type(handle) in (5, 6):  # BPF_MAP_TYPE_PERCPU_HASH, _PERCPU_ARRAY
-                size = (size + 7) // 8 * 8 * cpus
+                size = _per_cpu(size)
             yield Map(lib.bpf_map__name(handle).decode(), lib.bpf_map__fd(handle), lib.bpf_map__key_size(handle), size)
 
     def pin(self, directory: Path) -> None:
