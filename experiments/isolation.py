@@ -18,7 +18,7 @@ from experiments.watch import Place, Sighting, Watch, packet_socket
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import TenantVM
-from nvgre_node.policy import Policy, Vm
+from nvgre_node.policy import Policy, UnknownUnicast, Vm
 from nvgre_node.wire import ETHERNET_BYTES, HEADER_BYTES, IPV4_BYTES, NvgreHeader, WireError
 
 NAME = "isolation"
@@ -75,8 +75,11 @@ def expected(policy: Policy, sent: Probe) -> Audience:
     """Who must hear a probe, by the tenants' subnets alone: what the lookup records say is what is being tested."""
     subnet = policy.subnet(sent.source.subnet)
     neighbours = [vm for vm in policy.vms if vm.subnet == subnet.name and vm != sent.source]
-    hearers = [vm for vm in neighbours if sent.kind.is_flooded or vm.mac == sent.destination.mac]
-    members = {vm.host for vm in (neighbours if sent.kind.is_flooded else hearers)} - {sent.source.host}
+    known = {vm.mac for vm in (sent.source, *neighbours)}
+    floods = policy.nve(sent.source.host).unknown is UnknownUnicast.FLOOD and sent.destination.mac not in known  # B6
+    for_all = sent.kind.is_flooded or floods
+    hearers = [vm for vm in neighbours if for_all or vm.mac == sent.destination.mac]
+    members = {vm.host for vm in (neighbours if for_all else hearers)} - {sent.source.host}
     hosts = sorted({sent.source.host, *members}) if members else []
     copies = Counter(dict.fromkeys(members, 1) | ({sent.source.host: len(members)} if members else {}))
     return Audience(

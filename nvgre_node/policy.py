@@ -36,6 +36,13 @@ class TooBig(StrEnum):
     DROP = "drop"
 
 
+class UnknownUnicast(StrEnum):
+    """What an NVE does with a unicast frame that no lookup record knows: drop it, or treat it as a broadcast (B6)."""
+
+    DROP = "drop"
+    FLOOD = "flood"
+
+
 class UnknownNameError(BadInputError):
     """No such VM, host or subnet in this policy; the message lists those there are."""
 
@@ -73,6 +80,7 @@ class Nve:
     pa: IPv4Interface
     flow_ids: FlowIds = FlowIds.FLOW
     too_big: TooBig = TooBig.TELL
+    unknown: UnknownUnicast = UnknownUnicast.DROP
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from ipaddress import ip_interface
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nvgre_node.fabric import Attachment, Fabric, FabricLink
-from nvgre_node.policy import Address, FlowIds, Interface, Network, Nve, Policy, TooBig, VirtualSubnet, Vm
+from nvgre_node.policy import (
+    Address,
+    FlowIds,
+    Interface,
+    Network,
+    Nve,
+    Policy,
+    TooBig,
+    UnknownUnicast,
+    VirtualSubnet,
+    Vm,
+)
 from topologies.schema import ScenarioPart, VmPart
 from topologies.values import made_mac
 
@@ -35,11 +46,16 @@ class Scenario:
         fabric = self.fabric if underlay is None else replace(self.fabric, mtu=underlay)
         return replace(self, fabric=fabric, tenant_mtu=self.tenant_mtu if tenant is None else tenant)
 
-    def with_nve(self, flow_ids: FlowIds | None = None, too_big: TooBig | None = None) -> Scenario:
-        """The same network, in which every NVE treats FlowIDs or what is too big in another way (G8, G9)."""
-        nves = tuple(
-            replace(nve, flow_ids=flow_ids or nve.flow_ids, too_big=too_big or nve.too_big) for nve in self.policy.nves
-        )
+    def with_nve(
+        self,
+        flow_ids: FlowIds | None = None,
+        too_big: TooBig | None = None,
+        unknown: UnknownUnicast | None = None,
+    ) -> Scenario:
+        """The same network, in which every NVE does otherwise where RFC 7637 leaves a choice (G8, G9, B6)."""
+        given = {"flow_ids": flow_ids, "too_big": too_big, "unknown": unknown}
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        nves = tuple(replace(nve, **changes) for nve in self.policy.nves)
         return replace(self, policy=replace(self.policy, nves=nves))
 
     def topo(self, **options: object) -> NvgreTopo:
@@ -66,7 +82,10 @@ def build(part: ScenarioPart, path: Path, sha256: str) -> Scenario:
 
 def _policy(part: ScenarioPart) -> Policy:
     policy = Policy(
-        nves=tuple(Nve(name, host.pa, part.nve.flow_ids, part.nve.too_big) for name, host in part.hosts.items()),
+        nves=tuple(
+            Nve(name, host.pa, part.nve.flow_ids, part.nve.too_big, part.nve.unknown)
+            for name, host in part.hosts.items()
+        ),
         subnets=tuple(
             VirtualSubnet(name, tenant, subnet.vsid, tuple(subnet.prefixes))
             for tenant, parts in part.tenants.items()

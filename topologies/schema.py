@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, StrictBool, StrictStr
 
-from nvgre_node.policy import Address, FlowIds, Network, TooBig
+from nvgre_node.policy import Address, FlowIds, Network, TooBig, UnknownUnicast
 from topologies import values
 
 Name = Annotated[str, PlainValidator(values.name)]
@@ -51,6 +51,7 @@ class NvePart(Part):
 
     flow_ids: FlowIds = FlowIds.FLOW
     too_big: TooBig = TooBig.TELL
+    unknown: UnknownUnicast = UnknownUnicast.DROP
 
 
 class HostPart(Part):

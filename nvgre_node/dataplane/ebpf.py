@@ -10,11 +10,11 @@ from nvgre_node import namespace
 from nvgre_node.dataplane.base import NO_SUBNET, Drop, SubnetCounters
 from nvgre_node.dataplane.build import object_file
 from nvgre_node.dataplane.libbpf import Map, Object
-from nvgre_node.policy import FlowIds, LookupRecord, NvePolicy, TooBig
+from nvgre_node.policy import FlowIds, LookupRecord, NvePolicy, TooBig, UnknownUnicast
 
 # The layouts of bpf/policy.h and bpf/counters.h. PAs are in network order, all else in the machine's.
 _U32 = struct.Struct("=I")
-_NVE = struct.Struct("=4sBBxx")
+_NVE = struct.Struct("=4sBBBx")
 _PORT = struct.Struct("=II")
 _RECORD_KEY = struct.Struct("=I6sxx")
 _RECORD = struct.Struct("=I4sI")
@@ -63,7 +63,10 @@ class EbpfDataPlane:
     def _write(self, policy: NvePolicy, index: dict[str, int]) -> None:
         maps, nve = self.loaded.maps, policy.nve
         maps["nve"][_U32.pack(0)] = _NVE.pack(
-            nve.pa.ip.packed, nve.flow_ids is FlowIds.FLOW, nve.too_big is TooBig.TELL
+            nve.pa.ip.packed,
+            nve.flow_ids is FlowIds.FLOW,
+            nve.too_big is TooBig.TELL,
+            nve.unknown is UnknownUnicast.FLOOD,
         )
         for port in policy.ports:
             maps["ports"][_U32.pack(index[port.interface])] = _PORT.pack(port.vsid, self._slots[port.vsid])

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from nvgre_node.dataplane.base import NO_SUBNET, Drop
-from nvgre_node.policy import FlowIds, LookupRecord, NvePolicy, TooBig
+from nvgre_node.policy import FlowIds, LookupRecord, NvePolicy, TooBig, UnknownUnicast
 from nvgre_node.wire import (
     ETHERNET_BYTES,
     ETHERTYPE_IPV4,
@@ -113,6 +113,8 @@ def from_port(state: State, port: str, vsid: int, frame: bytes) -> Result:
         return flood(state, port, vsid, untagged)
     record = state.record(vsid, destination)
     if record is None:
+        if state.policy.nve.unknown is UnknownUnicast.FLOOD:
+            return flood(state, port, vsid, untagged)
         return dropped(vsid, Drop.UNKNOWN_UNICAST)
     if state.policy.is_local(record):
         if record.vm == port:
@@ -260,9 +262,9 @@ def deliver(state: State, vsid: int, sender: IPv4Address, inner: bytes) -> Resul
     if ethertype(inner) in TAG_ETHERTYPES:
         return dropped(vsid, Drop.INNER_TAG)  # I6
     counted = {(vsid, "decapsulated"): 1, (vsid, "decapsulated_bytes"): len(inner)}
-    if is_group(inner[:6]):
-        return Result(out=tuple((port, inner) for port in state.ports_in(vsid)), counted=counted)
     record = state.record(vsid, inner[:6])
+    if is_group(inner[:6]) or (record is None and state.policy.nve.unknown is UnknownUnicast.FLOOD):
+        return Result(out=tuple((port, inner) for port in state.ports_in(vsid)), counted=counted)
     if record is None or not state.policy.is_local(record):
         return dropped(vsid, Drop.NOT_LOCAL)  # split horizon: the wire never feeds the wire
     return Result(out=((record.vm, inner),), counted=counted)

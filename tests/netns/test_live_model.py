@@ -15,6 +15,7 @@ from experiments.results import Outcome, Verdict
 from experiments.watch import Place, Watch
 from nvgre_node.dataplane import model
 from nvgre_node.net import NvgreNet
+from nvgre_node.policy import UnknownUnicast
 from topologies import Scenario, load
 
 
@@ -29,6 +30,12 @@ def passed(outcome: Outcome) -> None:
 @pytest.mark.parametrize("name", ["two_hosts", "contoso_fabrikam"])
 def test_isolation_holds(name: str) -> None:
     passed(isolation.run(asked(load(name))))
+
+
+@pytest.mark.parametrize("dataplane", ["ebpf", "model"])
+def test_isolation_holds_where_unknown_unicast_is_flooded_b6(dataplane: str) -> None:
+    flooding = load("two_hosts").with_nve(unknown=UnknownUnicast.FLOOD)
+    passed(isolation.run(replace(asked(flooding), dataplane=dataplane)))
 
 
 def test_a_leak_is_found() -> None:

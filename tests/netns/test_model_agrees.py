@@ -12,6 +12,8 @@ from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6PacketTooBig
 from scapy.packet import Packet, Raw
 
 from nvgre_node.dataplane import model
+from nvgre_node.policy import UnknownUnicast
+from topologies import load
 
 from .bench import Bench, running
 from .frames import (
@@ -38,6 +40,12 @@ from .oracle import UNDERLAY_MTU, agrees, agrees_on_flood, octets, state_of
 @pytest.fixture(scope="module")
 def bench() -> Iterator[Bench]:
     with running() as bench:
+        yield bench
+
+
+@pytest.fixture(scope="module")
+def flooding() -> Iterator[Bench]:
+    with running(load("two_hosts").with_nve(unknown=UnknownUnicast.FLOOD)) as bench:
         yield bench
 
 
@@ -102,6 +110,15 @@ def test_a_frame_for_everybody(bench: Bench, frame: bytes, group: str, from_wire
         agrees_on_flood(bench, bench.uplink, bench.nvgre(flooded, RED), flooded)
     else:
         agrees_on_flood(bench, "red1", flooded, flooded)
+
+
+@given(frame=frames)
+def test_unknown_unicast_is_flooded_where_the_scenario_says_so_b6(flooding: Bench, frame: bytes) -> None:
+    unknown = octets(STRANGER) + octets(RED1) + frame[12:]
+
+    agrees_on_flood(flooding, "red1", unknown, unknown)
+    agrees_on_flood(flooding, flooding.uplink, flooding.nvgre(unknown, RED), unknown)
+    agrees(flooding, flooding.uplink, flooding.nvgre(octets(RED2) + unknown[6:], RED))
 
 
 @pytest.mark.parametrize(("part", "wrong"), [("OUTER_TTL", 63), ("TAG_ETHERTYPES", frozenset({0x0800}))])

@@ -74,7 +74,7 @@ MUTANTS = {
     "the outer padding": Mutant("decapsulate.h", "!skb->gso_size && total", "0 && total"),
     "our own PA": Mutant("decapsulate.h", "outer->ip.daddr != nve->pa ||", "0 ||"),
     "our own MAC": Mutant("decapsulate.h", "skb->pkt_type != 0 /* PACKET_HOST */", "0"),
-    "split horizon": Mutant("decapsulate.h", "!record || !record->ifindex", "!record"),
+    "split horizon": Mutant("decapsulate.h", "record ? !record->ifindex : !nve->flood_unknown", "!record"),
     "the sender's own port": without("nvgre.bpf.c", "record->ifindex == ifindex"),
     "no copy back to the sender (B5)": Mutant("replicate.h", "if (*ifindex != skb->ingress_ifindex)", "if (1)"),
     "what does not fit (F1)": without("encapsulate.h", "found == BPF_FIB_LKUP_RET_FRAG_NEEDED"),

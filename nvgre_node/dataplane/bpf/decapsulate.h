@@ -106,9 +106,9 @@ static __always_inline int decapsulate(struct __sk_buff *skb)
 	__u32 ifindex = 0;
 	if (!(inner.h_dest[0] & 1)) {
 		struct record *record = find_record(vsid, inner.h_dest);
-		if (!record || !record->ifindex)
+		if (record ? !record->ifindex : !nve->flood_unknown)
 			return drop(skb, slot, DROP_NOT_LOCAL); /* split horizon: the wire never feeds the wire */
-		ifindex = record->ifindex;
+		ifindex = record ? record->ifindex : 0;
 	}
 	__u32 packets = packets_in(skb); /* before adjust_room forgets the segments */
 	int named = strip_outer(skb, &inner);

@@ -10,7 +10,8 @@ struct nve {
 	__be32 pa;
 	__u8 flowid_from_flow; /* G8; 0: FlowID is always zero, G9 */
 	__u8 tell_too_big;     /* 0: the black hole */
-	__u16 reserved;
+	__u8 flood_unknown;    /* B6; 0: unknown unicast is dropped */
+	__u8 reserved;
 };
 
 struct {
