@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import struct
 
+from nvgre_node.wire import GRE_PROTOCOL
+
 _ETH_P_ALL = 0x0003
 _SOL_PACKET, _PACKET_AUXDATA, _PACKET_IGNORE_OUTGOING = 263, 8, 23
 _TP_STATUS_VLAN_VALID, _TP_STATUS_VLAN_TPID_VALID = 0x10, 0x40
@@ -25,6 +27,18 @@ def packet_socket(interface: str, *, incoming_only: bool = True) -> socket.socke
         sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
     sock.bind((interface, _ETH_P_ALL))
     sock.setblocking(False)
+    return sock
+
+
+def path_mtu_listener() -> socket.socket:
+    """A socket that makes the kernel heed ICMP "fragmentation needed" about the GRE packets of this namespace.
+
+    Without a socket for their protocol it ignores such messages. With one it keeps a path MTU per remote PA, with a
+    floor against forged messages and an age (`net.ipv4.route.min_pmtu`, `mtu_expires`), which route look-ups then
+    report (RFC 2003 section 5.1). It also keeps the kernel from answering GRE packets with "protocol unreachable".
+    """
+    sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, GRE_PROTOCOL)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # nobody reads it
     return sock
 
 

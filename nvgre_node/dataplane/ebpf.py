@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,7 @@ from nvgre_node import namespace
 from nvgre_node.dataplane.base import NO_SUBNET, Drop, SubnetCounters
 from nvgre_node.dataplane.build import object_file
 from nvgre_node.dataplane.libbpf import Map, Object
+from nvgre_node.packet import path_mtu_listener
 from nvgre_node.policy import FlowIds, LookupRecord, NvePolicy, TooBig, UnknownUnicast
 
 # The layouts of bpf/policy.h and bpf/counters.h. PAs are in network order, all else in the machine's.
@@ -37,6 +39,7 @@ class EbpfDataPlane:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._object: Object | None = None
+        self._listener: socket.socket | None = None
         self._slots: dict[int, int] = {}
 
     @property
@@ -54,6 +57,7 @@ class EbpfDataPlane:
             index = {link.get("ifname"): link["index"] for link in ip.get_links()}
         self._write(policy, {port.interface: index[port.interface] for port in policy.ports})
         self._object.pin(self._directory)
+        self._listener = path_mtu_listener()
         for port in policy.ports:
             self._object.attach_ingress("from_port", index[port.interface])
             namespace.set_sysctl(f"ipv4/conf/{port.interface}/forwarding", 1)  # bpf_fib_lookup asks for it
@@ -104,6 +108,9 @@ class EbpfDataPlane:
         if self._object is not None:
             self._object.close()
             self._object = None
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
 
 
 def _read(counters: Map, slot: int) -> SubnetCounters:

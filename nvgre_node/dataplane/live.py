@@ -19,9 +19,8 @@ from ipaddress import IPv4Address
 from nvgre_node.dataplane import model
 from nvgre_node.dataplane.base import NO_SUBNET, Drop, SubnetCounters
 from nvgre_node.namespace import NUD_VALID, netlink
-from nvgre_node.packet import packet_socket, receive
+from nvgre_node.packet import packet_socket, path_mtu_listener, receive
 from nvgre_node.policy import NvePolicy
-from nvgre_node.wire import GRE_PROTOCOL
 
 _LOOK_AGAIN_SECONDS = 0.5
 
@@ -43,8 +42,7 @@ class LiveModel:
         self._uplinks = {link["index"]: link for link in self._ip.get_links() if link.get("ifname") in uplinks}
         macs = frozenset(_octets(link.get("address")) for link in self._uplinks.values())
         self._state, self._looked = model.State(policy, macs, {}), 0.0
-        # Without a raw socket for it, the kernel would answer each GRE packet with "protocol unreachable".
-        self._stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_RAW, GRE_PROTOCOL))
+        self._stack.enter_context(path_mtu_listener())
         interfaces = [*(port.interface for port in policy.ports), *uplinks]
         self._sockets = {name: self._stack.enter_context(packet_socket(name)) for name in interfaces}
         self._wake, wake = os.pipe()
@@ -92,8 +90,9 @@ class LiveModel:
         next_hop = macs.get((index, route.get("gateway") or str(pa)))
         if next_hop is None or index not in self._uplinks:
             return None
-        link = self._uplinks[index]
-        return model.Path(link.get("ifname"), _octets(link.get("address")), _octets(next_hop), link.get("mtu"))
+        link, metrics = self._uplinks[index], route.get("metrics")
+        mtu = (metrics.get("mtu") if metrics else None) or link.get("mtu")  # the path's, where the kernel has learnt it
+        return model.Path(link.get("ifname"), _octets(link.get("address")), _octets(next_hop), mtu)
 
     def counters(self) -> dict[int, SubnetCounters]:
         """Counters since attach, by VSID; NO_SUBNET holds what could be given to none."""
