@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import socket
 import struct
 
@@ -12,6 +13,8 @@ _SOL_PACKET, _PACKET_AUXDATA, _PACKET_IGNORE_OUTGOING = 263, 8, 23
 _TP_STATUS_VLAN_VALID, _TP_STATUS_VLAN_TPID_VALID = 0x10, 0x40
 _AUXDATA = struct.Struct("=IIIHHHH")
 _LONGEST = 1 << 17
+_SO_ATTACH_FILTER = 26
+_TAKE_NOTHING = struct.pack("=HBBI", 0x06, 0, 0, 0)  # classic BPF: return 0 bytes
 _RECEIVE_BUFFER = 8 << 20
 
 
@@ -38,7 +41,9 @@ def path_mtu_listener() -> socket.socket:
     report (RFC 2003 section 5.1). It also keeps the kernel from answering GRE packets with "protocol unreachable".
     """
     sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, GRE_PROTOCOL)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # nobody reads it
+    # Nobody reads it, and a full socket would count as none: so it takes in no packet.
+    nothing = ctypes.create_string_buffer(_TAKE_NOTHING, len(_TAKE_NOTHING))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", 1, ctypes.addressof(nothing)))
     return sock
 
 
