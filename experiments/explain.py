@@ -45,4 +45,13 @@ EXPLANATIONS = {
         ),
         clause="RFC 7637 section 3.2, RFC 7348 section 5: over IPv4, NVGRE adds 42 bytes and VXLAN 50.",
     ),
+    "conformance": Explanation(
+        question="Does the NVE do on the wire what RFC 7637 asks, clause by clause?",
+        reading=(
+            "Each cell is one requirement, by its row in docs/conformance.md: blue was tried on a running network and "
+            "held, orange did not. Grey was not tried, since the feature is not there yet, and white cannot show on a "
+            "wire; neither counts as passed."
+        ),
+        clause="RFC 7637, with RFC 2784 and RFC 2890 for the GRE header: MUST binds, SHOULD and MAY do not.",
+    ),
 }

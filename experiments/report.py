@@ -106,7 +106,7 @@ Headline = Callable[[Sequence[Sample]], str]
 def _drawing(experiment: str) -> tuple[Draw | None, Headline | None]:
     """How to draw an experiment and what to call the figure, or nothing where there is no figure for it."""
     # Only here: matplotlib takes a second to import, and most commands draw nothing.
-    from experiments.plots import isolation, mtu, throughput
+    from experiments.plots import conformance, isolation, mtu, throughput
 
     match experiment:
         case "isolation":
@@ -115,6 +115,8 @@ def _drawing(experiment: str) -> tuple[Draw | None, Headline | None]:
             return mtu.draw, mtu.headline
         case "throughput":
             return throughput.draw, throughput.headline
+        case "conformance":
+            return conformance.draw, conformance.headline
     return None, None
 
 

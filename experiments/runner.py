@@ -13,8 +13,8 @@ from experiments.manifest import finish, manifest
 from experiments.store import Run
 from topologies import Scenario
 
-EXPERIMENTS = ("isolation", "mtu", "throughput")
-"""The experiments there are, in the order in which the demo runs them; each is a module of this package."""
+EXPERIMENTS = ("isolation", "mtu", "throughput", "conformance")
+"""The experiments there are; each is a module of this package, or a package in it."""
 
 RESULTS = Path(__file__).parents[1] / "results"
 """Where runs are written unless told otherwise."""

@@ -18,7 +18,7 @@ EXPERIMENTS = ("isolation", "mtu", "throughput")
 @click.command(short_help="The main job.")
 @result_options
 def command(out: Path, as_json: bool) -> int:
-    """Build the Contoso/Fabrikam network, run three experiments in their short form, and write a run with its report."""
+    """Build the Contoso/Fabrikam network, run three experiments in short form, and write a run with its report."""
     from testbed.screen import carry_out
 
     return carry_out(Plan(EXPERIMENTS, load("contoso_fabrikam"), quick=True, out=out, arguments=sys.argv[1:]), as_json)

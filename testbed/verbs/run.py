@@ -44,7 +44,7 @@ def command(
     out: Path,
     as_json: bool,
 ) -> int:
-    """Run EXPERIMENTS (isolation, mtu, throughput), print a summary, and write a run with its report."""
+    """Run EXPERIMENTS, print a summary, and write a run with its report; `./nvgre list` says what each one asks."""
     from testbed.screen import carry_out
 
     names = tuple(dict.fromkeys(experiments))

@@ -1,0 +1,82 @@
+"""Does the NVE do what RFC 7637 says: every row of the requirements, tried on a running network, clause by clause."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+
+from experiments.base import Context, distant_pair
+from experiments.conformance import reaching, receiving, rows, sending
+from experiments.conformance.lab import Lab, distant_pairs
+from experiments.conformance.rows import Finding
+from experiments.results import Measurement, Outcome, Verdict
+from nvgre_node.net import NvgreNet
+from nvgre_node.policy import FlowIds
+from nvgre_node.wire import VSID_FIRST, VSID_LAST
+from topologies import Scenario
+
+NAME = "conformance"
+
+
+def run(context: Context) -> Outcome:
+    """Tries every row on the scenario, and on a variant of it those that need other settings.
+
+    Raises:
+        BadInputError: the scenario has no two VMs of one virtual subnet on different provider hosts.
+    """
+    distant_pair(context.scenario.policy)
+    return outcome(context, [*_as_it_is(context), *_otherwise(context)])
+
+
+def outcome(context: Context, findings: list[Finding]) -> Outcome:
+    """The verdict of everything that was tried. Rows that are optional have samples, and no checks."""
+    samples = rows.samples(findings)
+    counted = Counter(rows.verdicts(samples).values())
+    words = (Verdict.PASS, Verdict.FAIL, rows.Status.NOT_YET, rows.Status.NOT_APPLICABLE)
+    measurements = tuple(Measurement(str(word), "rows", (float(counted[word]),)) for word in words)
+    checks = rows.checks(findings)
+    return Outcome(NAME, context.dataplane, context.scenario.name, measurements, checks, samples)
+
+
+def _as_it_is(context: Context) -> Iterator[Finding]:
+    """The rows that the scenario can show as it is."""
+    todo = (*reaching.REACHING, *sending.SENDING, *receiving.RECEIVING)
+    with NvgreNet(context.scenario, context.dataplane) as net, Lab(net, context.scenario.policy, context.seed) as lab:
+        for number, row in enumerate(todo):
+            context.progress(number, len(todo) + 1, (row.__doc__ or "").split(":")[0])
+            yield from row(lab)
+        yield from sending.largest(lab, context.scenario.tenant_mtu)
+        yield from reaching.at_the_end(lab)
+    context.progress(len(todo), len(todo) + 1, "G9, V5, F1, F5")
+
+
+def _otherwise(context: Context) -> Iterator[Finding]:
+    """The rows that need NVEs without FlowIDs, VSIDs at both ends of their range, and VMs that send what is too big."""
+    variant = at_both_ends(context.scenario).with_nve(flow_ids=FlowIds.NONE)
+    variant = variant.with_mtu(tenant=variant.fabric.mtu)
+    with NvgreNet(variant, context.dataplane) as net, Lab(net, variant.policy, context.seed) as lab:
+        yield from sending.without_flow_ids(lab)
+        yield from sending.sizes(lab, variant.fabric.mtu)
+        for pair in distant_pairs(variant.policy):
+            lab.turn_to(*pair)
+            if lab.vsid in {VSID_FIRST, VSID_LAST}:
+                yield from sending.carried(lab)
+    context.progress(1, 1, "done")
+
+
+def at_both_ends(scenario: Scenario) -> Scenario:
+    """The same network, in which two virtual subnets have the lowest and the highest VSID that a tenant may have."""
+    policy = scenario.policy
+    other = {subnet.vsid: subnet.vsid for subnet in policy.subnets}
+    for (vm, _), end in zip(distant_pairs(policy), (VSID_FIRST, VSID_LAST), strict=False):
+        taken = next((own for own, new in other.items() if new == end), None)
+        own = policy.vsid_of(vm)
+        if taken is not None:  # the two change places
+            other[taken] = other[own]
+        other[own] = end
+    subnets = tuple(replace(subnet, vsid=other[subnet.vsid]) for subnet in policy.subnets)
+    overrides = tuple(
+        replace(record, vsid=other[record.vsid], deliver_vsid=other[record.deliver_vsid]) for record in policy.overrides
+    )
+    return replace(scenario, policy=replace(policy, subnets=subnets, overrides=overrides))

@@ -1,0 +1,244 @@
+"""A running network to try rows on: frames go in at VMs and from the underlay, and every port and uplink is watched."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import socket
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Self
+
+from scapy.layers.inet import IP
+from scapy.layers.l2 import GRE, Ether
+from scapy.packet import Packet, Raw
+
+from experiments.base import distant_pair
+from experiments.probes import TEST_ETHERTYPE
+from experiments.watch import Place, Sighting, Watch, packet_socket
+from nvgre_node.namespace import netlink, set_sysctl
+from nvgre_node.net import NvgreNet
+from nvgre_node.node import NamespacedNode, ProviderHost, TenantVM
+from nvgre_node.policy import Policy, Vm
+from nvgre_node.wire import GRE_PROTOCOL
+
+NOBODY = "delivered to nobody"
+DEAD = "nothing gets through, not even a sound frame"
+_MARK = re.compile(rb"nvgre-row:.{4}", re.DOTALL)
+_NUMBERS = count(1)
+_AT_ONCE = 32  # frames between two looks at the sockets, whose buffers are finite
+_QUIET_MS = 20.0
+_ICMP = 1
+
+
+def mark() -> Raw:
+    """A payload that no other frame of this process has: by it a frame is known wherever it turns up."""
+    return Raw(b"nvgre-row:" + next(_NUMBERS).to_bytes(4, "big"))
+
+
+def distinct(values: Iterable[str]) -> str:
+    """The values there are, each once: one value where all agree."""
+    return ", ".join(sorted(set(values))) or "nothing"
+
+
+def is_icmp(packet: bytes) -> bool:
+    """Whether a packet of the underlay is ICMP."""
+    return packet[12:14] == b"\x08\x00" and packet[23] == _ICMP
+
+
+def mac(node: NamespacedNode, interface: str) -> str:
+    """The MAC address of an interface, as the kernel says."""
+    with node.inside(), netlink() as ip:
+        return str(ip.get_links(ip.link_lookup(ifname=interface)[0])[0].get("address"))
+
+
+def distant_pairs(policy: Policy) -> list[tuple[Vm, Vm]]:
+    """Per virtual subnet, its first two VMs on different provider hosts, where there are such."""
+    pairs: dict[str, tuple[Vm, Vm]] = {}
+    for a in policy.vms:
+        for b in policy.vms:
+            if a.subnet == b.subnet and a.host != b.host:
+                pairs.setdefault(a.subnet, (a, b))
+    return list(pairs.values())
+
+
+@dataclass(frozen=True)
+class Uplink:
+    """Where a provider host meets the underlay: its own end, and the other end, which is its next hop."""
+
+    mac: str
+    far: Place
+    far_mac: str
+
+    @classmethod
+    def of(cls, host: ProviderHost) -> Uplink:
+        """The uplink of a provider host."""
+        (name,) = host.uplinks
+        link = host.nameToIntf[name].link
+        far = link.intf2 if link.intf1.node is host else link.intf1
+        return cls(mac(host, name), Place(far.node, far.name), mac(far.node, far.name))
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What became of one frame. `alive`: a sound frame that was sent after it did arrive, so that silence means drop.
+
+    `heard` are (VM, frame) of those that got it; `out` and `into` are the packets that carried it out of, and into, the
+    uplink of each provider host. `reason` is what the NVEs counted as dropped.
+    """
+
+    sent: bytes
+    alive: bool
+    heard: tuple[tuple[str, bytes], ...]
+    out: dict[str, list[bytes]]
+    into: dict[str, list[bytes]]
+    reason: str
+
+    @property
+    def delivered(self) -> str:
+        """`delivered to web`, in words; silence counts only where the way was open."""
+        if names := ", ".join(sorted(name for name, _ in self.heard)):
+            return f"delivered to {names}"
+        return NOBODY if self.alive else DEAD
+
+    def recovered(self, frame: bytes) -> str:
+        """`delivered`, and whether what arrived is this very frame."""
+        changed = any(arrived != frame for _, arrived in self.heard)
+        return self.delivered + (", changed" if changed else "")
+
+
+class Lab:
+    """A network under observation. Frames go from `sender` to `receiver`, a VM of its subnet on another host."""
+
+    def __init__(self, net: NvgreNet, policy: Policy, seed: int) -> None:
+        self.net, self.policy = net, policy
+        self.rng = random.Random(seed)  # noqa: S311 (addresses and ports, not secrets)
+        self.uplinks = {host.name: Uplink.of(host) for host in net.provider_hosts}
+        self.everything: list[Sighting] = []
+        self._stack = ExitStack()
+        self.turn_to(*distant_pair(policy))
+
+    def __enter__(self) -> Self:
+        ports = [Place(vm, TenantVM.INTERFACE) for vm in self.net.vms]
+        ups = [Place(host, name, incoming_only=False) for host in self.net.provider_hosts for name in host.uplinks]
+        for vm in self.net.vms:
+            with vm.inside():  # what a VM says of its own accord is no part of a row
+                set_sysctl(f"ipv6/conf/{TenantVM.INTERFACE}/disable_ipv6", 1)
+        self._watch = self._stack.enter_context(Watch([*ports, *ups]))
+        self._mouths = {place.node.name: self._stack.enter_context(packet_socket(place)) for place in ports}
+        self._underlay: dict[str, socket.socket] = {
+            host: self._stack.enter_context(packet_socket(uplink.far)) for host, uplink in self.uplinks.items()
+        }
+        cpus = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(cpus)})  # frames that are sent on one CPU keep their order
+        self._stack.callback(os.sched_setaffinity, 0, cpus)
+        self._watch.until_quiet()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def turn_to(self, sender: Vm, receiver: Vm) -> None:
+        """From now on, frames go from this VM to that one; both are of one subnet, on different hosts."""
+        self.sender, self.receiver = sender, receiver
+        self.vsid = self.policy.vsid_of(sender)
+        self.to_receiver = f"delivered to {receiver.name}"
+
+    def pa(self, vm: Vm) -> str:
+        """The PA of the host that a VM is on."""
+        return str(self.policy.nve(vm.host).pa.ip)
+
+    def port_mac(self, vm: Vm) -> str:
+        """The MAC address of the host's end of a VM's port."""
+        return mac(self.net[vm.host], vm.name)
+
+    # Frames
+
+    def ethernet(self, **fields: Any) -> Packet:
+        """The Ethernet header of what the sender says to the receiver; of a type that no VM answers."""
+        return Ether(**({"src": self.sender.mac, "dst": self.receiver.mac, "type": TEST_ETHERTYPE} | fields))
+
+    def outer(self, **fields: Any) -> Packet:
+        """The outer headers of what the sender's NVE sends to the receiver's, as they arrive there."""
+        uplink = self.uplinks[self.receiver.host]
+        addresses = {"src": self.pa(self.sender), "dst": self.pa(self.receiver)}
+        ip = IP(**({"flags": "DF", "id": 0, "proto": GRE_PROTOCOL} | addresses | fields))
+        return Ether(src=uplink.far_mac, dst=uplink.mac) / ip
+
+    def nvgre(self, inner: Packet | None = None, vsid: int | None = None, flow: int = 0, **outer: Any) -> Packet:
+        """An NVGRE packet for the receiver's NVE; with the sender's plain frame, unless told otherwise."""
+        key = (self.vsid if vsid is None else vsid) << 8 | flow
+        gre = GRE(key_present=1, proto=0x6558, key=key)
+        return self.outer(**outer) / gre / (self.ethernet() / mark() if inner is None else inner)
+
+    # Sending
+
+    def say(self, *frames: Packet | bytes, vm: Vm | None = None) -> list[Shot]:
+        """A VM, the sender unless told otherwise, sends frames; each carries a mark."""
+        own = vm or self.sender
+        control = self._mouths[self.sender.name], bytes(self.ethernet() / mark())
+        return self._shoot(self._mouths[own.name], frames, control, own)
+
+    def inject(self, *packets: Packet | bytes) -> list[Shot]:
+        """Packets arrive from the underlay at the receiver's host; each carries a mark."""
+        mouth = self._underlay[self.receiver.host]
+        return self._shoot(mouth, packets, (mouth, bytes(self.nvgre())), self.sender)
+
+    def _shoot(
+        self,
+        mouth: socket.socket,
+        packets: Sequence[Packet | bytes],
+        control: tuple[socket.socket, bytes],
+        source: Vm,
+    ) -> list[Shot]:
+        before, seen = self._dropped(), list[Sighting]()
+        sent = [bytes(packet) for packet in packets]
+        for number, packet in enumerate(sent):
+            if number % _AT_ONCE == _AT_ONCE - 1:
+                seen += self._watch.heard(0)
+            mouth.send(packet)
+        # Frames keep their order, so that when the control has arrived, all before it has been dealt with.
+        control_mouth, sound = control
+        control_mouth.send(sound)
+        (awaited,) = _marks(sound)
+
+        def arrived(latest: list[Sighting]) -> bool:
+            return any(s.node == self.receiver.name and awaited in s.frame for s in latest)
+
+        seen += self._watch.until(arrived) + self._watch.until_quiet(_QUIET_MS)
+        self.everything += seen
+        alive, reason = arrived(seen), ", ".join(self._dropped() - before)
+        by_mark: dict[bytes, list[Sighting]] = {}
+        for sighting in seen:
+            for found in _marks(sighting.frame):
+                by_mark.setdefault(found, []).append(sighting)
+        return [self._shot(packet, source, by_mark.get(_marks(packet)[0], []), alive, reason) for packet in sent]
+
+    def _dropped(self) -> Counter[str]:
+        total: Counter[str] = Counter()
+        for subnets in self.net.counters().values():
+            for counters in subnets.values():
+                total.update({drop.label: n for drop, n in counters.dropped.items()})
+        return total
+
+    def _shot(self, sent: bytes, sender: Vm, seen: list[Sighting], alive: bool, reason: str) -> Shot:
+        heard: list[tuple[str, bytes]] = []
+        out: dict[str, list[bytes]] = {host: [] for host in self.uplinks}
+        into: dict[str, list[bytes]] = {host: [] for host in self.uplinks}
+        for sighting in seen:
+            source = sighting.frame[6:12].hex(":")
+            if (uplink := self.uplinks.get(sighting.node)) and is_icmp(sighting.frame):
+                continue  # an ICMP error quotes the frame and does not carry it
+            if uplink:
+                (out if source == uplink.mac else into)[sighting.node].append(sighting.frame)
+            elif source == sender.mac.lower():  # else it is an answer that quotes the frame
+                heard.append((sighting.node, sighting.frame))
+        return Shot(sent, alive, tuple(heard), out, into, reason)
+
+
+def _marks(frame: bytes) -> list[bytes]:
+    return list(dict.fromkeys(_MARK.findall(frame)))

@@ -1,0 +1,172 @@
+"""What an NVE accepts: packets from the underlay, sound and broken, and who hears what is in them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+
+from scapy.layers.inet import fragment
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import GRE, Dot1AD, Dot1Q
+from scapy.packet import Packet, Raw
+
+from experiments.conformance.lab import DEAD, NOBODY, Lab, mark
+from experiments.conformance.rows import Finding
+from experiments.probes import BROADCAST, TEST_ETHERTYPE
+from nvgre_node.wire import VSID_FIRST, VSID_LAST
+
+_GRE_AT = 34  # behind outer Ethernet and IPv4
+_UNLISTED_PA = "198.51.100.1"  # RFC 5737: nobody's
+_NO_VSID = 0xABCDE
+
+
+def header(lab: Lab, flags: int, protocol: int = 0x6558) -> Raw:
+    """A GRE header of eight bytes with these flags, and the key where NVGRE has it: sound to who ignores flags."""
+    return Raw(struct.pack("!HHI", flags, protocol, lab.vsid << 8))
+
+
+def spelled(packet: Packet) -> str:
+    """What was injected, in words, as its bytes say."""
+    wire = bytes(packet)
+    pas = " -> ".join(".".join(map(str, wire[at : at + 4])) for at in (26, 30))
+    return f"{pas}, GRE {wire[_GRE_AT : _GRE_AT + 8].hex(' ', 2)}, inner {wire[_GRE_AT + 8 :][:18].hex(' ', 2)} ..."
+
+
+def accepted(lab: Lab, row: str, what: str, packet: Packet) -> Finding:
+    """The receiver's NVE delivers this packet, and the inner frame is the one that was sent."""
+    (shot,) = lab.inject(packet)
+    inner = bytes(packet)[_GRE_AT + 8 :]
+    return Finding(row, what, spelled(packet), lab.to_receiver, shot.recovered(inner), shot.reason)
+
+
+def refused(lab: Lab, row: str, what: str, packet: Packet) -> Finding:
+    """No VM hears what is in this packet, though a sound packet behind it is delivered."""
+    (shot,) = lab.inject(packet)
+    return Finding(row, what, spelled(packet), NOBODY, shot.delivered, shot.reason)
+
+
+# GRE header
+
+
+def every_flow_id(lab: Lab) -> Iterator[Finding]:
+    """G10: the FlowID decides nothing."""
+    shots = lab.inject(*(lab.nvgre(flow=flow) for flow in range(256)))
+    delivered = sum(shot.delivered == lab.to_receiver for shot in shots)
+    yield Finding("G10", "every FlowID", "FlowIDs 0 to 255", f"256 {lab.to_receiver}", f"{delivered} {lab.to_receiver}")
+
+
+def header_bits(lab: Lab) -> Iterator[Finding]:
+    """G12 to G15: reserved bits that are refused, reserved bits that are ignored, version, and protocol type."""
+
+    def packet(flags: int, protocol: int = 0x6558) -> Packet:
+        return lab.outer() / header(lab, flags, protocol) / lab.ethernet() / mark()
+
+    for bit in (1, 4, 5):
+        yield refused(lab, "G12", f"bit {bit} set", packet(0x2000 | 0x8000 >> bit))
+    for bit in range(6, 13):
+        yield accepted(lab, "G13", f"bit {bit} set", packet(0x2000 | 0x8000 >> bit))
+    for version in (1, 7):
+        yield refused(lab, "G14", f"version {version}", packet(0x2000 | version))
+    for protocol in (0x0800, 0x880B):
+        yield refused(lab, "G15", f"protocol type 0x{protocol:04x}", packet(0x2000, protocol))
+
+
+def checksum_sequence_no_key(lab: Lab) -> Iterator[Finding]:
+    """G11: whole headers with the optional field, and bare bits."""
+    key = lab.vsid << 8
+    whole = {
+        "C, with a checksum": GRE(chksum_present=1, key_present=1, key=key, proto=0x6558),
+        "S, with a sequence number": GRE(seqnum_present=1, key_present=1, key=key, sequence_number=1, proto=0x6558),
+        "no K, no key": GRE(proto=0x6558),
+        "C, bare": header(lab, 0xA000),
+        "S, bare": header(lab, 0x3000),
+        "no K, bare": header(lab, 0x0000),
+    }
+    for what, gre in whole.items():
+        yield refused(lab, "G11", what, lab.outer() / gre / lab.ethernet() / mark())
+
+
+# VSID and sender
+
+
+def virtual_subnets(lab: Lab) -> Iterator[Finding]:
+    """T6, V1, V2, V5: a VSID that this NVE does not serve reaches nobody, whatever range it is from."""
+    served = {subnet.vsid for subnet in lab.policy.subnets}
+    tries = [("T6", _NO_VSID), ("V1", 0), ("V1", 1), ("V1", 0xFFF), ("V2", 0xFFFFFF)]
+    tries += [("V5", VSID_FIRST), ("V5", VSID_LAST)]
+    for row, vsid in tries:
+        if vsid not in served:
+            unserved = ", unknown here" if row in {"T6", "V5"} else ""
+            yield refused(lab, row, f"VSID 0x{vsid:06x}{unserved}", lab.nvgre(vsid=vsid))
+
+
+def senders(lab: Lab) -> Iterator[Finding]:
+    """C1: only members of a virtual subnet may send into it."""
+    yield refused(lab, "C1", f"source PA {_UNLISTED_PA}", lab.nvgre(src=_UNLISTED_PA))
+    yield refused(lab, "C1", "the receiver's own PA", lab.nvgre(src=lab.pa(lab.receiver)))
+
+
+# Inner frame
+
+
+def inner_tags(lab: Lab) -> Iterator[Finding]:
+    """I6, I7: a tag in the inner frame is a reason to drop, priority tags and service tags included."""
+    tags = {
+        ("I6", "0x8100, VID 10"): lab.ethernet(type=0x8100) / Dot1Q(vlan=10, type=TEST_ETHERTYPE),
+        ("I6", "0x8100, VID 0"): lab.ethernet(type=0x8100) / Dot1Q(vlan=0, prio=5, type=TEST_ETHERTYPE),
+        ("I6", "0x8100 twice"): lab.ethernet(type=0x8100) / Dot1Q(vlan=10) / Dot1Q(vlan=20, type=TEST_ETHERTYPE),
+        ("I7", "received, 0x88a8, VID 10"): lab.ethernet(type=0x88A8) / Dot1AD(vlan=10, type=TEST_ETHERTYPE),
+    }
+    for (row, what), inner in tags.items():
+        yield refused(lab, row, what, lab.nvgre(inner / mark()))
+
+
+def padding(lab: Lab) -> Iterator[Finding]:
+    """I2: what follows the outer IP packet is the underlay's, and no part of the inner frame."""
+    packet = lab.nvgre()
+    inner = bytes(packet)[_GRE_AT + 8 :]
+    (shot,) = lab.inject(bytes(packet) + bytes(18))
+    yield Finding("I2", "18 bytes behind the packet", spelled(packet), lab.to_receiver, shot.recovered(inner))
+
+
+def back_to_the_wire(lab: Lab) -> Iterator[Finding]:
+    """B5: what came from the wire never goes back to it, be it for everybody or for a VM that is elsewhere."""
+    for what, destination in {"broadcast": BROADCAST, "unicast for a VM that is elsewhere": lab.sender.mac}.items():
+        packet = lab.nvgre(lab.ethernet(dst=destination) / mark())
+        (shot,) = lab.inject(packet)
+        again = len(shot.out[lab.receiver.host])
+        observed = f"{again} packets" if shot.alive else DEAD
+        yield Finding("B5", f"{what}, from wire to wire", spelled(packet), "0 packets", observed, shot.reason)
+
+
+# Outer fragments
+
+
+def outer_fragments(lab: Lab) -> Iterator[Finding]:
+    """F2: fragments of an NVGRE packet, all of them and the first alone."""
+    known_in_each = Raw(mark().load * 20)
+    parts = fragment(lab.nvgre(lab.ethernet() / known_in_each, flags=0), fragsize=160)
+    shot = lab.inject(*parts)[0]
+    sent = f"{len(parts)} fragments of one packet"
+    yield Finding("F2", "every fragment of a packet", sent, NOBODY, shot.delivered, shot.reason)
+    yield refused(lab, "F2", "a first fragment that holds a whole frame", lab.nvgre(flags="MF"))
+
+
+def inner_versions(lab: Lab) -> Iterator[Finding]:
+    """I3: IPv6 inside IPv4, byte for byte."""
+    inner = lab.ethernet(type=0x86DD) / IPv6(src="fd00::1", dst="fd00::2", nh=59) / mark()
+    yield accepted(lab, "I3", "IPv6, received", lab.nvgre(inner))
+
+
+RECEIVING: tuple[Callable[[Lab], Iterator[Finding]], ...] = (
+    every_flow_id,
+    checksum_sequence_no_key,
+    header_bits,
+    virtual_subnets,
+    senders,
+    inner_tags,
+    inner_versions,
+    padding,
+    back_to_the_wire,
+    outer_fragments,
+)

@@ -1,0 +1,223 @@
+"""The rows: every requirement on an NVE, in our own words, and whether this version of the test bed checks it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from experiments.results import Check, Sample, Verdict
+
+OPTIONAL = frozenset({"SHOULD", "RECOMMENDED", "MAY"})
+"""Levels of rows that a conforming NVE may leave undone: they are reported, and never fail a run."""
+
+LEVELS = OPTIONAL | {"MUST", "MUST NOT", "desc", "inferred", "inherited", "silent"}
+"""`desc`: the RFC describes it; `inferred`: we conclude it; `silent`: the RFC leaves it open, and we chose."""
+
+
+class Status(StrEnum):
+    """Whether a row is checked on the wire."""
+
+    CHECKED = "checked"
+    NOT_YET = "not yet"
+    NOT_APPLICABLE = "not applicable"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One requirement. `reason` says why it is not checked."""
+
+    id: str
+    clause: str
+    level: str
+    statement: str
+    status: Status = Status.CHECKED
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was tried for a row. `reason` is what the NVEs counted meanwhile; it is no part of the verdict."""
+
+    row: str
+    what: str
+    sent: str
+    expected: str
+    observed: str
+    reason: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Pass exactly if what was seen is what was expected."""
+        return Verdict.PASS if self.expected == self.observed else Verdict.FAIL
+
+
+# What a row needs that is not there.
+_ROUTING = "nothing routes between virtual subnets"
+_GATEWAY = "there is no gateway"
+_GROUPS = "virtual subnets have no multicast group in the underlay"
+_ONE_PA = "an NVE has one PA"
+_PATHS = "the underlay has no equal-cost paths"
+_VENDOR = "no NVE sends or handles the vendors' VSID"
+_LIVE = "lookup records cannot be changed while a network runs"
+_SCOPE = "the RFC puts it out of scope"
+
+
+def _rfc(section: str) -> str:
+    return f"RFC 7637 {section}"
+
+
+def _row(id: str, section: str, level: str, statement: str) -> Row:  # noqa: A002 (what it is)
+    return Row(id, section if section.startswith("RFC") else _rfc(section), level, statement)
+
+
+def _not_yet(id: str, section: str, level: str, statement: str, reason: str) -> Row:  # noqa: A002
+    return Row(id, _rfc(section), level, statement, Status.NOT_YET, reason)
+
+
+def _never(id: str, section: str, level: str, statement: str, reason: str) -> Row:  # noqa: A002
+    clause = section if section.startswith("RFC") else _rfc(section)
+    return Row(id, clause, level, statement, Status.NOT_APPLICABLE, reason)
+
+
+ROWS = (
+    # Terms and model
+    _row("T1", "1.1", "desc", "a VM sees customer addresses and no provider address"),
+    _not_yet("T2", "1.1", "desc", "the mapping policy alone joins CA and PA", _LIVE),
+    _not_yet("T3", "3.1", "desc", "any server or network device can hold the NVE", "only provider hosts have one"),
+    _row("T4", "3", "desc", "a VSID identifies one virtual subnet, one broadcast domain"),
+    _not_yet("T5", "3", "desc", "routes between virtual subnets of one tenant", _ROUTING),
+    _row("T6", "3.1", "desc", "the NVE scopes isolation on the VSID; an unknown VSID reaches nobody"),
+    _not_yet("T7", "3.1", "desc", "the NVE can route, or be a gateway", _GATEWAY),
+    _row("T8", "3.1", "desc", "the NVE knows where a destination is: a known one costs one packet"),
+    # Outer headers
+    _row("O1", "3.2", "desc", "frames travel in IP protocol 47 with an 8-byte GRE header"),
+    _row("O2", "3.2", "desc", "the outer source MAC is that of the NVE"),
+    _row("O3", "3.2", "desc", "the outer destination MAC is that of the next hop"),
+    _not_yet("O4", "3.2", "desc", "the outer frame may have an 802.1Q tag", "the underlay has no VLANs"),
+    _not_yet("O5", "3.2", "desc", "the outer IP is version 4 or 6", "PAs are IPv4 addresses"),
+    _not_yet("O6", "3.2", "desc", "an NVE has one or more PAs; policy chooses", _ONE_PA),
+    _not_yet("O7", "4.5", "desc", "CA and PA need not be of one IP version", "PAs are IPv4 addresses"),
+    _not_yet("O8", "3.2", "silent", "outer TTL, DSCP and ECN follow a stated policy", "RFC 6040 is not implemented"),
+    # GRE header
+    _row("G1", "3.2", "MUST", "C and S are zero"),
+    _row("G2", "3.2", "MUST", "K is one"),
+    _row("G3", "RFC 2784 2.3", "MUST", "reserved bits and version are zero"),
+    _row("G4", "3.2", "desc", "the protocol type is 0x6558"),
+    _row("G5", "3.2", "desc", "the upper 24 bits of the key are the VSID"),
+    _row("G6", "3.2", "desc", "the lower 8 bits are the FlowID, the same throughout a flow"),
+    _row("G7", "3.2", "MUST NOT", "devices on the way leave the FlowID alone"),
+    _row("G8", "3.2", "SHOULD", "the FlowID has as much entropy as possible"),
+    _row("G9", "3.2", "MUST", "a FlowID that is not generated is zero"),
+    _row("G10", "3.2", "inferred", "a receiver takes every FlowID"),
+    _row("G11", "3.2", "silent", "a receiver drops C, S, and packets without a key (our choice)"),
+    _row("G12", "RFC 2784 2.3", "MUST", "a receiver discards packets with bit 1, 4 or 5 set"),
+    _row("G13", "RFC 2784 2.3", "MUST", "a receiver ignores bits 6 to 12"),
+    _row("G14", "RFC 2784 2.3.1", "inherited", "only version 0 is GRE"),
+    _row("G15", "RFC 2784 2.4", "SHOULD", "a receiver discards unknown protocol types"),
+    _never("G16", "RFC 2890 1.1", "SHOULD", "discards are counted by reason", "counters are not on the wire"),
+    # Inner frame
+    _row("I1", "3.2", "desc", "the inner frame is any Ethernet frame"),
+    _row("I2", "3.2", "desc", "the inner frame check sequence stays behind"),
+    _row("I3", "3.3", "desc", "the inner IP is version 4 or 6"),
+    _row("I4", "3.3", "MUST NOT", "the inner frame has no 802.1Q tag"),
+    _row("I5", "3.3", "MUST", "the sender removes 802.1Q tags"),
+    _row("I6", "3.3", "MUST", "the receiver drops an inner frame with an 802.1Q tag"),
+    _row("I7", "3.3", "inferred", "0x88a8 is a tag as well, on either side"),
+    # Reserved VSIDs
+    _row("V1", "3.4", "desc", "VSIDs 0 to 0xFFF are reserved"),
+    _row("V2", "3.4", "desc", "VSID 0xFFFFFF is the vendors'; it reaches no tenant"),
+    _not_yet("V3", "3.4", "SHOULD", "a sender verifies the vendor before it uses 0xFFFFFF", _VENDOR),
+    _not_yet("V4", "3.4", "SHOULD", "that verification meets the implementation's needs", _VENDOR),
+    _row("V5", "3.4", "inferred", "VSIDs 0x1000 to 0xFFFFFE are for tenants"),
+    # ECMP and LAG
+    _not_yet("E1", "4.1", "RECOMMENDED", "ECMP hashes the key, or the inner header", _PATHS),
+    _not_yet("E2", "4.1", "desc", "the key adds entropy for switches", _PATHS),
+    _not_yet("E3", "4.1", "desc", "several PAs add entropy meanwhile", _ONE_PA),
+    _not_yet("E4", "4.1", "inferred", "the same holds for link aggregation", _PATHS),
+    # Broadcast, multicast, unicast
+    _not_yet("B1", "4.2", "desc", "a VSID can have administratively scoped groups", _GROUPS),
+    _not_yet("B2", "4.2", "desc", "broadcast and multicast go to the group", _GROUPS),
+    _not_yet("B3", "4.2", "desc", "an inner group can have a group of its own", _GROUPS),
+    _not_yet("B4", "4.2", "desc", "VSIDs can share a group", _GROUPS),
+    _row("B5", "4.2", "desc", "N-way unicast: one copy per NVE, and none from wire to wire"),
+    _not_yet("B6", "4.2", "silent", "unknown unicast is flooded or dropped", "its modes are not tried here"),
+    _row("U1", "4.3", "desc", "outer addresses are the PAs of this NVE and of the destination's"),
+    _row("U2", "4.3", "desc", "the underlay needs IP connectivity in both directions, no more"),
+    _row("U3", "4.3", "desc", "the receiver recovers the original frame"),
+    _not_yet("U4", "4.3", "desc", "an endpoint can have several PAs", _ONE_PA),
+    # Policy, routing, gateways
+    _never("P1", "4.5", "desc", "how addresses are acquired", _SCOPE),
+    _never("P2", "4.8", "SHOULD", "policy distribution meets the scale that is needed", "all NVEs get it at the start"),
+    _not_yet("X1", "4.6", "desc", "tenants join their sites through a gateway", _GATEWAY),
+    _not_yet("X2", "4.6", "desc", "what is outside goes to the PA of the tenant's gateway", _GATEWAY),
+    _not_yet("X3", "4.6", "desc", "the gateway validates, and tunnels on", _GATEWAY),
+    _never("X4", "4.6", "desc", "part of a virtual subnet elsewhere", _SCOPE),
+    _not_yet("X5", "4.7", "desc", "an Internet gateway translates addresses", _GATEWAY),
+    _not_yet("X6", "3", "desc", "routed frames carry the destination's VSID", _ROUTING),
+    # Fragmentation and MTU
+    _row("F1", "4.4", "MUST NOT", "a sender does not fragment NVGRE packets"),
+    _row("F2", "4.4", "MAY", "a receiver discards fragments (our choice)"),
+    _row("F3", "4.4", "RECOMMENDED", "the underlay carries the largest tenant packet"),
+    _never("F4", "4.4", "desc", "path MTU discovery or configuration sees to that", "the experiment mtu measures it"),
+    _row("F5", "4.4", "inferred", "DF is set, so that nobody fragments on the way"),
+    # Devices, scale, security
+    _not_yet("D1", "4.9", "desc", "devices on the way can read the VSID", "no device of the underlay looks"),
+    _never("D2", "4.9", "desc", "offloads become aware of NVGRE", "the experiment throughput switches them"),
+    _never("D3", "4.9", "SHOULD", "an NVE translates IPsec offload requests", "there is no such hardware"),
+    _never("D4", "4.9", "desc", "lossless Ethernet may not fit", "the underlay has none"),
+    _not_yet("D5", "4.9", "desc", "NVEs join virtual and physical networks", _GATEWAY),
+    _row("S1", "4.10", "desc", "the underlay sees the MACs of NVEs, not of VMs"),
+    _not_yet("S2", "4.10", "desc", "the NVE answers ARP from its records", "ARP is carried to every NVE of the subnet"),
+    _not_yet("S3", "4.10", "desc", "virtual subnets span physical ones; VMs move", _LIVE),
+    _not_yet("S4", "4.10", "desc", "broadcast is avoided, or becomes multicast", _GROUPS),
+    _row("C1", "5", "desc", "spoofing is contained: an unlisted source PA reaches nobody"),
+    _never("C2", "5", "desc", "the control plane is secured", "policy never travels over a network"),
+    _row("C3", "5", "desc", "tenants cannot reach the provider's addresses"),
+    _never("C4", "5", "desc", "GRE has no checksum: the path must detect errors", "a duty of the path, not of NVEs"),
+)
+"""Sections 1.1 to 1.9 of the reference, in its order."""
+
+BY_ID: Mapping[str, Row] = {row.id: row for row in ROWS}
+
+
+def check(finding: Finding) -> Check:
+    """A finding as the run's results know it."""
+    row = BY_ID[finding.row]
+    return Check(f"{row.id} {finding.what}", f"{row.clause} {row.level}", finding.expected, finding.observed)
+
+
+def checks(findings: Iterable[Finding]) -> tuple[Check, ...]:
+    """The checks of all rows that bind an NVE; of optional rows there are samples only."""
+    return tuple(check(finding) for finding in findings if BY_ID[finding.row].level not in OPTIONAL)
+
+
+def samples(findings: Iterable[Finding]) -> tuple[Sample, ...]:
+    """Row by row: everything that was tried, or why nothing was."""
+    tried = list(findings)
+    return tuple(sample for row in ROWS for sample in _samples(row, [f for f in tried if f.row == row.id]))
+
+
+def _samples(row: Row, tried: list[Finding]) -> Iterator[Sample]:
+    for finding in tried:
+        what = {"what": finding.what, "sent": finding.sent, "expected": finding.expected, "observed": finding.observed}
+        yield {**_head(row), **what, "verdict": str(finding.verdict), "reason": finding.reason}
+    if not tried:
+        checked = row.status is Status.CHECKED
+        verdict = Status.NOT_APPLICABLE if checked else row.status
+        reason = "this scenario has nothing to try it with" if checked else row.reason
+        nothing = {"what": "", "sent": "", "expected": "", "observed": ""}
+        yield {**_head(row), **nothing, "verdict": str(verdict), "reason": reason}
+
+
+def _head(row: Row) -> Sample:
+    return {"row": row.id, "clause": row.clause, "level": row.level, "statement": row.statement}
+
+
+def verdicts(samples: Iterable[Sample]) -> dict[str, str]:
+    """One verdict per row, in the order of the samples: fail if anything that was tried for it failed."""
+    found: dict[str, str] = {}
+    for sample in samples:
+        row, verdict = str(sample["row"]), str(sample["verdict"])
+        found[row] = verdict if found.get(row) != Verdict.FAIL else Verdict.FAIL.value
+    return found
