@@ -89,6 +89,11 @@ class NamespacedNode(Node):
         with self.inside(), netlink() as ip:
             return int(ip.link_lookup(ifname=interface)[0])
 
+    def interface_mac(self, interface: str) -> str:
+        """The MAC address of one of the node's interfaces, as the kernel has it."""
+        with self.inside(), netlink() as ip:
+            return str(ip.get_links(ip.link_lookup(ifname=interface)[0])[0].get("address"))
+
     def set_link(self, interface: str, **attributes: Any) -> None:
         """Sets attributes of an interface, such as `mtu`, `address` or `state`."""
         with self.inside(), netlink() as ip:

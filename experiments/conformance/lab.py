@@ -20,9 +20,9 @@ from scapy.packet import Packet, Raw
 from experiments.base import distant_pair
 from experiments.probes import TEST_ETHERTYPE
 from experiments.watch import Place, Sighting, Watch, packet_socket
-from nvgre_node.namespace import netlink, set_sysctl
+from nvgre_node.namespace import set_sysctl
 from nvgre_node.net import NvgreNet
-from nvgre_node.node import NamespacedNode, ProviderHost, TenantVM
+from nvgre_node.node import ProviderHost, TenantVM
 from nvgre_node.policy import Policy, Vm
 from nvgre_node.wire import GRE_PROTOCOL
 
@@ -50,12 +50,6 @@ def is_icmp(packet: bytes) -> bool:
     return packet[12:14] == b"\x08\x00" and packet[23] == _ICMP
 
 
-def mac(node: NamespacedNode, interface: str) -> str:
-    """The MAC address of an interface, as the kernel says."""
-    with node.inside(), netlink() as ip:
-        return str(ip.get_links(ip.link_lookup(ifname=interface)[0])[0].get("address"))
-
-
 def distant_pairs(policy: Policy) -> list[tuple[Vm, Vm]]:
     """Per virtual subnet, its first two VMs on different provider hosts, where there are such."""
     pairs: dict[str, tuple[Vm, Vm]] = {}
@@ -80,7 +74,7 @@ class Uplink:
         (name,) = host.uplinks
         link = host.nameToIntf[name].link
         far = link.intf2 if link.intf1.node is host else link.intf1
-        return cls(mac(host, name), Place(far.node, far.name), mac(far.node, far.name))
+        return cls(host.interface_mac(name), Place(far.node, far.name), far.node.interface_mac(far.name))
 
 
 @dataclass(frozen=True)
@@ -154,7 +148,7 @@ class Lab:
 
     def port_mac(self, vm: Vm) -> str:
         """The MAC address of the host's end of a VM's port."""
-        return mac(self.net[vm.host], vm.name)
+        return str(self.net[vm.host].interface_mac(vm.name))
 
     # Frames
 

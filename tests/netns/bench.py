@@ -14,9 +14,8 @@ from scapy.packet import Packet, Raw
 from experiments.watch import Place, Watch
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.dataplane.ebpf import EbpfDataPlane
-from nvgre_node.namespace import netlink, set_sysctl
+from nvgre_node.namespace import set_sysctl
 from nvgre_node.net import NvgreNet
-from nvgre_node.node import NamespacedNode
 from topologies import Scenario, load
 
 from .frames import PA1, PA2
@@ -40,12 +39,6 @@ class Outcome:
         ]
 
 
-def mac(node: NamespacedNode, interface: str) -> str:
-    """The MAC address of an interface, as the kernel says."""
-    with node.inside(), netlink() as ip:
-        return str(ip.link("get", index=ip.link_lookup(ifname=interface)[0])[0].get("address"))
-
-
 class Bench:
     """host1 of a running two_hosts network."""
 
@@ -53,7 +46,7 @@ class Bench:
         self.net = net
         self.host, self.peer = net["host1"], net["host2"]
         (self.uplink,), (peer_uplink,) = self.host.uplinks, self.peer.uplinks
-        self.mac, self.peer_mac = mac(self.host, self.uplink), mac(self.peer, peer_uplink)
+        self.mac, self.peer_mac = self.host.interface_mac(self.uplink), self.peer.interface_mac(peer_uplink)
         names = (*(port.interface for port in self.host.policy.ports), self.uplink)
         self._index = {name: self.host.interface_index(name) for name in names}
 

@@ -7,7 +7,6 @@ import pytest
 from nvgre_node.net import NvgreNet
 from topologies import load
 
-from .bench import mac
 from .tap import Tap, wire
 
 
@@ -34,7 +33,7 @@ def tunnelled(frames: list[bytes]) -> list[tuple[bytes, bytes]]:
 
 
 def test_on_one_link_the_outer_macs_are_those_of_the_two_nves_o2_o3(direct: Tap) -> None:
-    one, two = (mac(direct.net[host], f"{host}-eth0") for host in ("host1", "host2"))
+    one, two = (direct.net[host].interface_mac(f"{host}-eth0") for host in ("host1", "host2"))
 
     heard = direct.during(lambda: direct.net["red1"].ping("10.0.0.2"))
 
@@ -45,7 +44,7 @@ def test_on_one_link_the_outer_macs_are_those_of_the_two_nves_o2_o3(direct: Tap)
 def test_across_a_router_the_outer_macs_are_those_of_the_next_hop_o2_o3(
     routed: Tap, host: str, router_port: str
 ) -> None:
-    own, router = mac(routed.net[host], f"{host}-eth0"), mac(routed.net["r1"], router_port)
+    own, router = routed.net[host].interface_mac(f"{host}-eth0"), routed.net["r1"].interface_mac(router_port)
 
     heard = routed.during(lambda: routed.net["contoso_web"].ping("10.1.1.11"))
 

@@ -15,7 +15,6 @@ from nvgre_node.net import NvgreNet
 from nvgre_node.node import TenantVM
 from topologies import load
 
-from .bench import mac
 from .frames import EVERYBODY, PA1, PA2, RED, RED1, RED2, from_red1, to_red1
 from .tap import Tap, token
 
@@ -94,7 +93,9 @@ def test_nobody_answers_an_arp_request_for_a_pa_t1_c3(tap: Tap, pa: str) -> None
 @pytest.mark.parametrize("destination", ["port", "uplink", "broadcast"])
 def test_the_providers_stack_does_not_hear_a_vm_t1_c3(tap: Tap, packet: Packet, destination: str) -> None:
     host = tap.net["host1"]
-    to = {"port": mac(host, "red1"), "uplink": mac(host, "host1-eth0"), "broadcast": EVERYBODY}[destination]
+    to = {"port": host.interface_mac("red1"), "uplink": host.interface_mac("host1-eth0"), "broadcast": EVERYBODY}[
+        destination
+    ]
     before = icmp_messages(tap.net)
 
     tap.say("red1", from_red1(packet, Raw(token()), dst=to), mark=b"")
