@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 from experiments.results import Outcome
 from nvgre_node.errors import BadInputError
@@ -29,24 +28,27 @@ class Context:
 Experiment = Callable[[Context], Outcome]
 
 
+def distant_pairs(policy: Policy) -> list[tuple[Vm, Vm]]:
+    """Per virtual subnet, its first two VMs on different provider hosts, where there are such; in scenario order."""
+    pairs: dict[str, tuple[Vm, Vm]] = {}
+    for a in policy.vms:
+        for b in policy.vms:
+            if a.subnet == b.subnet and a.host != b.host:
+                pairs.setdefault(a.subnet, (a, b))
+    return list(pairs.values())
+
+
 def distant_pair(policy: Policy) -> tuple[Vm, Vm]:
     """Two VMs of one virtual subnet on different provider hosts: the first such pair in the order of the scenario.
 
     Raises:
         BadInputError: the scenario has no such pair.
     """
-    for a in policy.vms:
-        for b in policy.vms:
-            if a.subnet == b.subnet and a.host != b.host:
-                return a, b
+    if pairs := distant_pairs(policy):
+        return pairs[0]
     raise BadInputError("this scenario has no two VMs of one virtual subnet on different provider hosts")
 
 
 def shared_versions(a: Vm, b: Vm) -> list[int]:
     """The IP versions in which both VMs have a customer address."""
     return [version for version in (4, 6) if a.ca(version) and b.ca(version)]
-
-
-def ca_text(vm: Vm, version: int) -> str:
-    """A VM's customer address of an IP version that it is known to have."""
-    return str(ip_address(str(vm.ca(version))))

@@ -14,10 +14,8 @@ from typing import Self
 from experiments.base import Context
 from experiments.probes import Kind, probe
 from experiments.results import Check, Measurement, Outcome, Sample
-from experiments.watch import Place, Sighting, Watch, packet_socket
-from nvgre_node.dataplane.base import Drop
+from experiments.watch import Sighting, Watch, packet_socket, uplinks, vm_ports
 from nvgre_node.net import NvgreNet
-from nvgre_node.node import TenantVM
 from nvgre_node.policy import Policy, UnknownUnicast, Vm
 from nvgre_node.wire import ETHERNET_BYTES, HEADER_BYTES, IPV4_BYTES, NvgreHeader, WireError
 
@@ -132,9 +130,8 @@ class Session:
         self._net, self._policy = net, policy
         self._vms = {vm.name for vm in net.vms}
         self._stack = ExitStack()
-        ports = [Place(vm, TenantVM.INTERFACE) for vm in net.vms]
-        uplinks = [Place(host, uplink, incoming_only=False) for host in net.provider_hosts for uplink in host.uplinks]
-        self._watch = self._stack.enter_context(Watch([*ports, *uplinks]))
+        ports = vm_ports(net)
+        self._watch = self._stack.enter_context(Watch([*ports, *uplinks(net)]))
         self._seen: list[Sighting] = []
         self._senders: dict[str, socket.socket] = {
             place.node.name: self._stack.enter_context(packet_socket(place)) for place in ports
@@ -147,16 +144,9 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def _drops(self) -> Counter[Drop]:
-        total: Counter[Drop] = Counter()
-        for subnets in self._net.counters().values():
-            for counters in subnets.values():
-                total.update(counters.dropped)
-        return total
-
     def send(self, sent: Probe) -> str:
         """Sends a probe and waits for what becomes of it; returns why others did not hear it: the drop reasons."""
-        before, wanted = self._drops(), expected(self._policy, sent)
+        before, wanted = self._net.dropped(), expected(self._policy, sent)
         try:
             self._senders[sent.source.name].send(sent.frame)
         except OSError as error:  # a port that is down: nobody will hear it, and that is what is to be seen
@@ -164,10 +154,10 @@ class Session:
 
         def settled(seen: list[Sighting]) -> bool:
             now = observed(sent, seen, self._vms)
-            return now == wanted if wanted.vms else bool(now.vms) or self._drops() != before
+            return now == wanted if wanted.vms else bool(now.vms) or self._net.dropped() != before
 
         self._seen += self._watch.until(settled)
-        return ", ".join(reason.label for reason in self._drops() - before)
+        return ", ".join(reason.label for reason in self._net.dropped() - before)
 
     def audiences(self, sent: Iterable[Probe]) -> list[Audience]:
         """Who heard each probe, over all that was seen until the network fell quiet: a late leak is a leak."""

@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Self
 
 from nvgre_node import packet
-from nvgre_node.node import NamespacedNode
+from nvgre_node.net import NvgreNet
+from nvgre_node.node import NamespacedNode, TenantVM
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,16 @@ class Sighting:
 
     node: str
     frame: bytes
+
+
+def vm_ports(net: NvgreNet) -> list[Place]:
+    """What each VM of a network gets to hear."""
+    return [Place(vm, TenantVM.INTERFACE) for vm in net.vms]
+
+
+def uplinks(net: NvgreNet) -> list[Place]:
+    """Everything that passes between provider hosts and the underlay, in both directions."""
+    return [Place(host, name, incoming_only=False) for host in net.provider_hosts for name in host.uplinks]
 
 
 def packet_socket(place: Place) -> socket.socket:

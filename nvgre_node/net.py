@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -9,7 +10,7 @@ from mininet.log import setLogLevel
 from mininet.net import Mininet
 
 from nvgre_node import namespace
-from nvgre_node.dataplane.base import SubnetCounters
+from nvgre_node.dataplane.base import Drop, SubnetCounters
 from nvgre_node.link import VethLink
 from nvgre_node.node import NamespacedNode, ProviderHost, TenantVM
 from nvgre_node.run import Run
@@ -96,3 +97,11 @@ class NvgreNet(Mininet):
     def counters(self) -> dict[str, dict[int, SubnetCounters]]:
         """Each NVE's counters since it came up: by provider host, then by VSID."""
         return {host.name: host.dataplane.counters() for host in self.provider_hosts}
+
+    def dropped(self) -> Counter[Drop]:
+        """What all NVEs together have dropped since they came up, by reason."""
+        total: Counter[Drop] = Counter()
+        for subnets in self.counters().values():
+            for counters in subnets.values():
+                total.update(counters.dropped)
+        return total

@@ -40,6 +40,11 @@ def check_vsid(vsid: int) -> int:
     return vsid
 
 
+def octets(mac: str) -> bytes:
+    """The six bytes of an Ethernet address in the form `02:00:0a:00:00:01`."""
+    return bytes.fromhex(mac.replace(":", ""))
+
+
 @dataclass(frozen=True)
 class NvgreHeader:
     """The eight bytes between the outer IP header and the inner Ethernet header."""

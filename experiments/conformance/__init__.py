@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
-from experiments.base import Context, distant_pair
+from experiments.base import Context, distant_pair, distant_pairs
 from experiments.conformance import reaching, receiving, rows, sending
-from experiments.conformance.lab import Lab, distant_pairs
+from experiments.conformance.lab import Lab
 from experiments.conformance.rows import Finding
 from experiments.results import Measurement, Outcome, Verdict
 from nvgre_node.net import NvgreNet

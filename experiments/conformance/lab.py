@@ -6,7 +6,6 @@ import os
 import random
 import re
 import socket
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from scapy.packet import Packet, Raw
 
 from experiments.base import distant_pair
 from experiments.probes import TEST_ETHERTYPE
-from experiments.watch import Place, Sighting, Watch, packet_socket
+from experiments.watch import Place, Sighting, Watch, packet_socket, uplinks, vm_ports
 from nvgre_node.namespace import set_sysctl
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import ProviderHost, TenantVM
@@ -48,16 +47,6 @@ def distinct(values: Iterable[str]) -> str:
 def is_icmp(packet: bytes) -> bool:
     """Whether a packet of the underlay is ICMP."""
     return packet[12:14] == b"\x08\x00" and packet[23] == _ICMP
-
-
-def distant_pairs(policy: Policy) -> list[tuple[Vm, Vm]]:
-    """Per virtual subnet, its first two VMs on different provider hosts, where there are such."""
-    pairs: dict[str, tuple[Vm, Vm]] = {}
-    for a in policy.vms:
-        for b in policy.vms:
-            if a.subnet == b.subnet and a.host != b.host:
-                pairs.setdefault(a.subnet, (a, b))
-    return list(pairs.values())
 
 
 @dataclass(frozen=True)
@@ -117,12 +106,11 @@ class Lab:
         self.turn_to(*distant_pair(policy))
 
     def __enter__(self) -> Self:
-        ports = [Place(vm, TenantVM.INTERFACE) for vm in self.net.vms]
-        ups = [Place(host, name, incoming_only=False) for host in self.net.provider_hosts for name in host.uplinks]
+        ports = vm_ports(self.net)
         for vm in self.net.vms:
             with vm.inside():  # what a VM says of its own accord is no part of a row
                 set_sysctl(f"ipv6/conf/{TenantVM.INTERFACE}/disable_ipv6", 1)
-        self._watch = self._stack.enter_context(Watch([*ports, *ups]))
+        self._watch = self._stack.enter_context(Watch([*ports, *uplinks(self.net)]))
         self._mouths = {place.node.name: self._stack.enter_context(packet_socket(place)) for place in ports}
         self._underlay: dict[str, socket.socket] = {
             host: self._stack.enter_context(packet_socket(uplink.far)) for host, uplink in self.uplinks.items()
@@ -189,7 +177,7 @@ class Lab:
         control: tuple[socket.socket, bytes],
         source: Vm,
     ) -> list[Shot]:
-        before, seen = self._dropped(), list[Sighting]()
+        before, seen = self.net.dropped(), list[Sighting]()
         sent = [bytes(packet) for packet in packets]
         for number, packet in enumerate(sent):
             if number % _AT_ONCE == _AT_ONCE - 1:
@@ -205,19 +193,12 @@ class Lab:
 
         seen += self._watch.until(arrived) + self._watch.until_quiet(_QUIET_MS)
         self.everything += seen
-        alive, reason = arrived(seen), ", ".join(self._dropped() - before)
+        alive, reason = arrived(seen), ", ".join(drop.label for drop in self.net.dropped() - before)
         by_mark: dict[bytes, list[Sighting]] = {}
         for sighting in seen:
             for found in _marks(sighting.frame):
                 by_mark.setdefault(found, []).append(sighting)
         return [self._shot(packet, source, by_mark.get(_marks(packet)[0], []), alive, reason) for packet in sent]
-
-    def _dropped(self) -> Counter[str]:
-        total: Counter[str] = Counter()
-        for subnets in self.net.counters().values():
-            for counters in subnets.values():
-                total.update({drop.label: n for drop, n in counters.dropped.items()})
-        return total
 
     def _shot(self, sent: bytes, sender: Vm, seen: list[Sighting], alive: bool, reason: str) -> Shot:
         heard: list[tuple[str, bytes]] = []

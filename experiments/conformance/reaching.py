@@ -8,7 +8,8 @@ from scapy.layers.inet import IP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 
-from experiments.conformance.lab import DEAD, NOBODY, Lab, distant_pairs, distinct, is_icmp, mark
+from experiments.base import distant_pairs
+from experiments.conformance.lab import DEAD, NOBODY, Lab, distinct, is_icmp, mark
 from experiments.conformance.rows import Finding
 from experiments.probes import BROADCAST
 from nvgre_node.wire import ETHERNET_BYTES, GRE_PROTOCOL

@@ -13,6 +13,7 @@ from nvgre_node.dataplane.build import object_file
 from nvgre_node.dataplane.libbpf import Map, Object
 from nvgre_node.packet import path_mtu_listener
 from nvgre_node.policy import FlowIds, LookupRecord, NvePolicy, TooBig, UnknownUnicast
+from nvgre_node.wire import octets
 
 # The layouts of bpf/policy.h and bpf/counters.h. PAs are in network order, all else in the machine's.
 _U32 = struct.Struct("=I")
@@ -75,7 +76,7 @@ class EbpfDataPlane:
         for port in policy.ports:
             maps["ports"][_U32.pack(index[port.interface])] = _PORT.pack(port.vsid, self._slots[port.vsid])
         for record in policy.records:
-            key = _RECORD_KEY.pack(record.vsid, bytes.fromhex(record.mac.replace(":", "")))
+            key = _RECORD_KEY.pack(record.vsid, octets(record.mac))
             maps["records"][key] = self._record(policy, record, index)
         for vsid in policy.vsids:
             self._write_subnet(policy, vsid, index)

@@ -21,6 +21,7 @@ from nvgre_node.dataplane.base import NO_SUBNET, Drop, SubnetCounters
 from nvgre_node.namespace import NUD_VALID, netlink
 from nvgre_node.packet import packet_socket, path_mtu_listener, receive
 from nvgre_node.policy import NvePolicy
+from nvgre_node.wire import octets
 
 _LOOK_AGAIN_SECONDS = 0.5
 
@@ -40,7 +41,7 @@ class LiveModel:
         self._vsids = policy.vsids
         self._ip = self._stack.enter_context(netlink())
         self._uplinks = {link["index"]: link for link in self._ip.get_links() if link.get("ifname") in uplinks}
-        macs = frozenset(_octets(link.get("address")) for link in self._uplinks.values())
+        macs = frozenset(octets(link.get("address")) for link in self._uplinks.values())
         self._state, self._looked = model.State(policy, macs, {}), 0.0
         self._stack.enter_context(path_mtu_listener())
         interfaces = [*(port.interface for port in policy.ports), *uplinks]
@@ -92,7 +93,7 @@ class LiveModel:
             return None
         link, metrics = self._uplinks[index], route.get("metrics")
         mtu = (metrics.get("mtu") if metrics else None) or link.get("mtu")  # the path's, where the kernel has learnt it
-        return model.Path(link.get("ifname"), _octets(link.get("address")), _octets(next_hop), mtu)
+        return model.Path(link.get("ifname"), octets(link.get("address")), octets(next_hop), mtu)
 
     def counters(self) -> dict[int, SubnetCounters]:
         """Counters since attach, by VSID; NO_SUBNET holds what could be given to none."""
@@ -102,10 +103,6 @@ class LiveModel:
     def close(self) -> None:
         """Stops the thread and closes the sockets."""
         self._stack.close()
-
-
-def _octets(mac: str) -> bytes:
-    return bytes.fromhex(mac.replace(":", ""))
 
 
 def _counters_of(vsid: int, counted: dict[model.Counted, int]) -> SubnetCounters:

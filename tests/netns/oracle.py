@@ -6,16 +6,12 @@ from ipaddress import IPv4Address
 
 from experiments.watch import Place, Watch
 from nvgre_node.dataplane import model
+from nvgre_node.wire import octets
 
 from .bench import Bench
 from .frames import DROP, PA2, PASS, REDIRECT
 
 UNDERLAY_MTU = 1542
-
-
-def octets(mac: str) -> bytes:
-    """An Ethernet address as bytes."""
-    return bytes.fromhex(mac.replace(":", ""))
 
 
 def state_of(bench: Bench) -> model.State:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,13 @@ from experiments.conformance.page import page
 from experiments.conformance.rows import Finding, Status
 from experiments.results import Outcome, Verdict
 from experiments.watch import Sighting, Watch
-from nvgre_node.dataplane import build, ebpf
+from nvgre_node.dataplane import ebpf
 from nvgre_node.dataplane.libbpf import Object
 from nvgre_node.errors import BadInputError
 from nvgre_node.net import NvgreNet
 from topologies import load
+
+from .mutation import Mutant
 
 PAGE = Path(__file__).parents[2] / "docs/conformance.md"
 RENEW = "renew it: .venv/bin/python -m experiments.conformance.page > docs/conformance.md"
@@ -75,84 +76,77 @@ def test_without_two_vms_of_a_subnet_on_different_hosts_there_is_nothing_to_try(
 
 @dataclass(frozen=True)
 class Fault:
-    """A change to the sources of the data plane, what to try on it, and exactly the rows that must fail."""
+    """A mutant of the data plane, what to try on it, and exactly the rows that must fail."""
 
-    file: str
-    text: str
-    instead: str
+    mutant: Mutant
     tried: Rows
     rows: tuple[str, ...]
 
 
 FAULTS = {
     "every VSID is Contoso's": Fault(
-        "decapsulate.h",
-        "find_record(vsid, inner.h_dest)",
-        "find_record(5001, inner.h_dest)",
+        Mutant("decapsulate.h", "find_record(vsid, inner.h_dest)", "find_record(5001, inner.h_dest)"),
         reaching.same_addresses,
         ("T4",),
     ),
     "the protocol type is ignored": Fault(
-        "decapsulate.h", "if (gre->protocol != bpf_htons(ETH_P_TEB))", "if (0)", receiving.header_bits, ("G15",)
+        Mutant("decapsulate.h", "if (gre->protocol != bpf_htons(ETH_P_TEB))", "if (0)"), receiving.header_bits, ("G15",)
     ),
     "fragments are taken for packets": Fault(
-        "decapsulate.h",
-        "if (outer->ip.frag_off & bpf_htons(IP_FRAGMENT))",
-        "if (0)",
+        Mutant("decapsulate.h", "if (outer->ip.frag_off & bpf_htons(IP_FRAGMENT))", "if (0)"),
         receiving.outer_fragments,
         ("F2",),
     ),
     "VMs may send 0x9100": Fault(
-        "nvgre.bpf.c", "vlan_present || is_tag(skb->protocol);", "vlan_present;", sending.hopeless_tags, ("I4",)
+        Mutant("nvgre.bpf.c", "vlan_present || is_tag(skb->protocol);", "vlan_present;"), sending.hopeless_tags, ("I4",)
     ),
-    "one tag is taken off": Fault("nvgre.bpf.c", "MAX_TAGS 4", "MAX_TAGS 1", sending.tags, ("I5",)),
+    "one tag is taken off": Fault(Mutant("nvgre.bpf.c", "MAX_TAGS 4", "MAX_TAGS 1"), sending.tags, ("I5",)),
     "tags are let in": Fault(
-        "decapsulate.h", "if (is_tag(eth->h_proto))", "if (0)", receiving.inner_tags, ("I6", "I7")
+        Mutant("decapsulate.h", "if (is_tag(eth->h_proto))", "if (0)"), receiving.inner_tags, ("I6", "I7")
     ),
     "any PA may send": Fault(
-        "decapsulate.h", "return DROP_SOURCE_PA;", "return DROP_REASONS;", receiving.senders, ("C1",)
+        Mutant("decapsulate.h", "return DROP_SOURCE_PA;", "return DROP_REASONS;"), receiving.senders, ("C1",)
     ),
     "reserved bits are ignored": Fault(
-        "wire.h", "GRE_RESERVED 0x0c00", "GRE_RESERVED 0x0000", receiving.header_bits, ("G12",)
+        Mutant("wire.h", "GRE_RESERVED 0x0c00", "GRE_RESERVED 0x0000"), receiving.header_bits, ("G12",)
     ),
     "bits 6 to 12 are refused": Fault(
-        "wire.h", "GRE_RESERVED 0x0c00", "GRE_RESERVED 0x0ff8", receiving.header_bits, ("G13",)
+        Mutant("wire.h", "GRE_RESERVED 0x0c00", "GRE_RESERVED 0x0ff8"), receiving.header_bits, ("G13",)
     ),
     "the version is ignored": Fault(
-        "wire.h", "GRE_VERSION 0x0007", "GRE_VERSION 0x0000", receiving.header_bits, ("G14",)
+        Mutant("wire.h", "GRE_VERSION 0x0007", "GRE_VERSION 0x0000"), receiving.header_bits, ("G14",)
     ),
     "the C bit is ignored": Fault(
-        "decapsulate.h", "if (flags & GRE_CHECKSUM)", "if (0)", receiving.checksum_sequence_no_key, ("G11",)
+        Mutant("decapsulate.h", "if (flags & GRE_CHECKSUM)", "if (0)"), receiving.checksum_sequence_no_key, ("G11",)
     ),
     "the FlowID is part of the key": Fault(
-        "decapsulate.h",
-        "bpf_ntohl(outer->gre.key) >> 8;",
-        "bpf_ntohl(outer->gre.key) & 0xff ? 0 : bpf_ntohl(outer->gre.key) >> 8;",
+        Mutant(
+            "decapsulate.h",
+            "bpf_ntohl(outer->gre.key) >> 8;",
+            "bpf_ntohl(outer->gre.key) & 0xff ? 0 : bpf_ntohl(outer->gre.key) >> 8;",
+        ),
         receiving.every_flow_id,
         ("G10",),
     ),
-    "S is sent": Fault("encapsulate.h", "bpf_htons(GRE_KEY)", "bpf_htons(0x3000)", sending.headers, ("G1", "G3")),
-    "DF is not sent": Fault("encapsulate.h", "bpf_htons(IP_DF)", "0", sending.headers, ("F5",)),
+    "S is sent": Fault(
+        Mutant("encapsulate.h", "bpf_htons(GRE_KEY)", "bpf_htons(0x3000)"), sending.headers, ("G1", "G3")
+    ),
+    "DF is not sent": Fault(Mutant("encapsulate.h", "bpf_htons(IP_DF)", "0"), sending.headers, ("F5",)),
     "the VSID sits in the wrong bits": Fault(
-        "encapsulate.h", "to->vsid << 8 | to->flow_id", "to->vsid", sending.headers, ("G5",)
+        Mutant("encapsulate.h", "to->vsid << 8 | to->flow_id", "to->vsid"), sending.headers, ("G5",)
     ),
     "one flow has many FlowIDs": Fault(
-        "encapsulate.h", "| to->flow_id)", "| (bpf_get_prandom_u32() & 0xff))", sending.flow_ids, ("G6",)
+        Mutant("encapsulate.h", "| to->flow_id)", "| (bpf_get_prandom_u32() & 0xff))"), sending.flow_ids, ("G6",)
     ),
     "FlowIDs have 4 bits": Fault(
-        "encapsulate.h", "| to->flow_id)", "| (to->flow_id & 0xf0))", sending.flow_ids, ("G8",)
+        Mutant("encapsulate.h", "| to->flow_id)", "| (to->flow_id & 0xf0))"), sending.flow_ids, ("G8",)
     ),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=list(FAULTS))
 def test_a_fault_fails_its_rows_and_no_others(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sources = tmp_path / "bpf"
-    shutil.copytree(build.SOURCES, sources)
-    text = (sources / fault.file).read_text()
-    assert fault.text in text
-    (sources / fault.file).write_text(text.replace(fault.text, fault.instead))
-    programs = build.compile_programs(sources, tmp_path / "faulty.bpf.o")
+    programs = fault.mutant.compiled(tmp_path)
     monkeypatch.setattr(ebpf, "object_file", lambda: programs)
     assert sorted(failed(tried(fault.tried))) == sorted(fault.rows)
 

@@ -13,6 +13,7 @@ from scapy.packet import Packet, Raw
 
 from nvgre_node.dataplane import model
 from nvgre_node.policy import UnknownUnicast
+from nvgre_node.wire import octets
 from topologies import load
 
 from .bench import Bench, running
@@ -34,7 +35,7 @@ from .frames import (
     v4,
     v6,
 )
-from .oracle import UNDERLAY_MTU, agrees, agrees_on_flood, octets, state_of
+from .oracle import UNDERLAY_MTU, agrees, agrees_on_flood, state_of
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,8 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6PacketTooBig
 from scapy.packet import Raw
 
-from nvgre_node.dataplane import build, ebpf
+from nvgre_node.dataplane import ebpf
+from nvgre_node.wire import octets
 
 from .bench import Bench, running
 from .frames import (
@@ -32,23 +31,10 @@ from .frames import (
     v4,
     v6,
 )
+from .mutation import Mutant, without
 from .oracle import agrees, agrees_on_flood
 
 INNER = to_red1(IP(src="10.0.0.2", dst="10.0.0.1") / UDP(sport=1, dport=2) / Raw(b"hello"))
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """One change to the sources of the BPF programs: in a file, a text and what takes its place."""
-
-    file: str
-    text: str
-    instead: str
-
-
-def without(file: str, condition: str) -> Mutant:
-    """A condition that is never true."""
-    return Mutant(file, f"if ({condition})", "if (0)")
 
 
 MUTANTS = {
@@ -73,7 +59,7 @@ MUTANTS = {
     "the outer length": Mutant("decapsulate.h", "total + ETH_HLEN > skb->len)", "0)"),
     "the outer padding": Mutant("decapsulate.h", "!skb->gso_size && total", "0 && total"),
     "our own PA": Mutant("decapsulate.h", "outer->ip.daddr != nve->pa ||", "0 ||"),
-    "our own MAC": Mutant("decapsulate.h", "skb->pkt_type != 0 /* PACKET_HOST */", "0"),
+    "our own MAC": Mutant("decapsulate.h", "skb->pkt_type != PACKET_HOST", "0"),
     "split horizon": Mutant("decapsulate.h", "record ? !record->ifindex : !nve->flood_unknown", "!record"),
     "the sender's own port": without("nvgre.bpf.c", "record->ifindex == ifindex"),
     "no copy back to the sender (B5)": Mutant("replicate.h", "if (*ifindex != skb->ingress_ifindex)", "if (1)"),
@@ -115,9 +101,7 @@ def every_check(bench: Bench) -> None:
     agrees(
         bench,
         bench.uplink,
-        bytes(bench.outer(dst="192.168.0.1") / gre() / Raw(INNER)).replace(
-            bytes.fromhex(bench.mac.replace(":", "")), bytes.fromhex(STRANGER.replace(":", "")), 1
-        ),
+        bytes(bench.outer(dst="192.168.0.1") / gre() / Raw(INNER)).replace(octets(bench.mac), octets(STRANGER), 1),
     )
     for inner in (to_red1(Raw(bytes(30)), type=0x8100), to_red1(Raw(b"x"), dst=RED2), to_red1(Raw(b"x"), dst=BLUE1)):
         agrees(bench, bench.uplink, bench.nvgre(inner, RED))
@@ -138,16 +122,6 @@ def every_check(bench: Bench) -> None:
     agrees_on_flood(bench, bench.uplink, bench.nvgre(everybody, RED), everybody)
 
 
-def compiled(mutant: Mutant, folder: Path) -> Path:
-    """The programs with one change, which must be there to be made."""
-    sources = folder / "bpf"
-    shutil.copytree(build.SOURCES, sources)
-    text = (sources / mutant.file).read_text()
-    assert mutant.text in text, "the sources have moved on: so must this mutant"
-    (sources / mutant.file).write_text(text.replace(mutant.text, mutant.instead))
-    return build.compile_programs(sources, folder / "mutant.bpf.o")
-
-
 def test_the_data_plane_passes_unchanged() -> None:
     with running() as bench:
         every_check(bench)
@@ -155,7 +129,7 @@ def test_the_data_plane_passes_unchanged() -> None:
 
 @pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS)
 def test_disabling_this_check_is_noticed(mutant: Mutant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = compiled(mutant, tmp_path)
+    path = mutant.compiled(tmp_path)
     monkeypatch.setattr(ebpf, "object_file", lambda: path)
 
     with running() as bench, pytest.raises(AssertionError):

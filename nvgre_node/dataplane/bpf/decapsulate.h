@@ -72,7 +72,7 @@ static __always_inline int decapsulate(struct __sk_buff *skb)
 	if (!nve || (void *)&outer->gre > (void *)(long)skb->data_end)
 		return TC_ACT_OK;
 	if (outer->eth.h_proto != bpf_htons(ETH_P_IP) || outer->ip.protocol != IPPROTO_GRE ||
-	    outer->ip.daddr != nve->pa || skb->pkt_type != 0 /* PACKET_HOST */)
+	    outer->ip.daddr != nve->pa || skb->pkt_type != PACKET_HOST)
 		return TC_ACT_OK; /* the provider host's own traffic */
 
 	__u32 total = bpf_ntohs(outer->ip.tot_len);

@@ -5,7 +5,6 @@
 #include "decapsulate.h"
 
 #define MAX_TAGS 4
-#define PACKET_HOST 0
 /* Ethernet, IPv4 with all its options or IPv6, and the fixed part of TCP. */
 #define MAX_HEADERS (ETH_HLEN + 60 + 20)
 

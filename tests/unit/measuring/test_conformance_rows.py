@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.base import Context
+from experiments.base import Context, distant_pairs
 from experiments.conformance import at_both_ends, outcome, rows
-from experiments.conformance.lab import distant_pairs
 from experiments.conformance.page import page, tally
 from experiments.conformance.rows import BY_ID, LEVELS, OPTIONAL, ROWS, Finding, Row, Status
 from experiments.plots import conformance as plot
