@@ -11,13 +11,10 @@ from typing import TYPE_CHECKING, Any
 from nvgre_node.fabric import Attachment, Fabric, FabricLink
 from nvgre_node.policy import (
     Address,
-    FlowIds,
     Interface,
     Network,
     Nve,
     Policy,
-    TooBig,
-    UnknownUnicast,
     VirtualSubnet,
     Vm,
 )
@@ -46,16 +43,9 @@ class Scenario:
         fabric = self.fabric if underlay is None else replace(self.fabric, mtu=underlay)
         return replace(self, fabric=fabric, tenant_mtu=self.tenant_mtu if tenant is None else tenant)
 
-    def with_nve(
-        self,
-        flow_ids: FlowIds | None = None,
-        too_big: TooBig | None = None,
-        unknown: UnknownUnicast | None = None,
-    ) -> Scenario:
-        """The same network, in which every NVE does otherwise where RFC 7637 leaves a choice (G8, G9, B6)."""
-        given = {"flow_ids": flow_ids, "too_big": too_big, "unknown": unknown}
-        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        nves = tuple(replace(nve, **changes) for nve in self.policy.nves)
+    def with_nve(self, **choices: Any) -> Scenario:
+        """The same network, in which every NVE does otherwise where RFC 7637 leaves a choice: fields of `Nve`."""
+        nves = tuple(replace(nve, **choices) for nve in self.policy.nves)
         return replace(self, policy=replace(self.policy, nves=nves))
 
     def topo(self, **options: object) -> NvgreTopo:
@@ -82,10 +72,7 @@ def build(part: ScenarioPart, path: Path, sha256: str) -> Scenario:
 
 def _policy(part: ScenarioPart) -> Policy:
     policy = Policy(
-        nves=tuple(
-            Nve(name, host.pa, part.nve.flow_ids, part.nve.too_big, part.nve.unknown)
-            for name, host in part.hosts.items()
-        ),
+        nves=tuple(Nve(name, host.pa, **dict(part.nve)) for name, host in part.hosts.items()),
         subnets=tuple(
             VirtualSubnet(name, tenant, subnet.vsid, tuple(subnet.prefixes))
             for tenant, parts in part.tenants.items()

@@ -47,7 +47,7 @@ class MtuPart(Part):
 
 
 class NvePart(Part):
-    """What every NVE does where RFC 7637 leaves a choice (G8, G9; RFC 7588 section 3)."""
+    """What every NVE does where RFC 7637 leaves a choice: the fields of `policy.Nve` of these names."""
 
     flow_ids: FlowIds = FlowIds.FLOW
     too_big: TooBig = TooBig.TELL

@@ -12,7 +12,7 @@ from nvgre_node.dataplane.base import NO_SUBNET, Drop, SubnetCounters
 from nvgre_node.dataplane.build import object_file
 from nvgre_node.dataplane.libbpf import Map, Object
 from nvgre_node.packet import path_mtu_listener
-from nvgre_node.policy import FlowIds, LookupRecord, NvePolicy, TooBig, UnknownUnicast
+from nvgre_node.policy import FlowIds, LookupRecord, Nve, NvePolicy, TooBig, UnknownUnicast
 from nvgre_node.wire import octets
 
 # The layouts of bpf/policy.h and bpf/counters.h. PAs are in network order, all else in the machine's.
@@ -53,7 +53,9 @@ class EbpfDataPlane:
     def attach(self, policy: NvePolicy, uplinks: tuple[str, ...]) -> None:
         """Loads, fills the maps, pins them, and only then lets the programs see packets."""
         self._slots = {NO_SUBNET: 0} | {vsid: slot for slot, vsid in enumerate(policy.vsids, start=1)}
-        self._object = Object(object_file(), max_entries={"counters": len(self._slots)})
+        self._object = Object(
+            object_file(), max_entries={"counters": len(self._slots)}, constants={".rodata.nve": _nve(policy.nve)}
+        )
         with namespace.netlink() as ip:
             index = {link.get("ifname"): link["index"] for link in ip.get_links()}
         self._write(policy, {port.interface: index[port.interface] for port in policy.ports})
@@ -66,13 +68,7 @@ class EbpfDataPlane:
             self._object.attach_ingress("from_uplink", index[uplink])
 
     def _write(self, policy: NvePolicy, index: dict[str, int]) -> None:
-        maps, nve = self.loaded.maps, policy.nve
-        maps["nve"][_U32.pack(0)] = _NVE.pack(
-            nve.pa.ip.packed,
-            nve.flow_ids is FlowIds.FLOW,
-            nve.too_big is TooBig.TELL,
-            nve.unknown is UnknownUnicast.FLOOD,
-        )
+        maps = self.loaded.maps
         for port in policy.ports:
             maps["ports"][_U32.pack(index[port.interface])] = _PORT.pack(port.vsid, self._slots[port.vsid])
         for record in policy.records:
@@ -112,6 +108,12 @@ class EbpfDataPlane:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
+
+
+def _nve(nve: Nve) -> bytes:
+    return _NVE.pack(
+        nve.pa.ip.packed, nve.flow_ids is FlowIds.FLOW, nve.too_big is TooBig.TELL, nve.unknown is UnknownUnicast.FLOOD
+    )
 
 
 def _read(counters: Map, slot: int) -> SubnetCounters:

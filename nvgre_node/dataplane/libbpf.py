@@ -99,6 +99,7 @@ def _libbpf() -> c.CDLL:
     ):
         getattr(lib, name).restype = c.c_void_p
     lib.bpf_map__name.restype = c.c_char_p
+    lib.bpf_map__is_internal.restype = c.c_bool
     lib.libbpf_set_print(_collect_callback)
     return lib
 
@@ -170,26 +171,39 @@ class Verdict:
 
 
 class Object:
-    """A loaded BPF object file: its maps by name, sized as told, and its tc programs."""
+    """A loaded BPF object file: its maps by name, sized as told, and its tc programs.
 
-    def __init__(self, path: Path, max_entries: Mapping[str, int] | None = None) -> None:
+    `constants` are the contents of sections of read-only data, by name: what the verifier may take for granted.
+    """
+
+    def __init__(
+        self, path: Path, max_entries: Mapping[str, int] | None = None, constants: Mapping[str, bytes] | None = None
+    ) -> None:
         lib = _libbpf()
         self._pointer = c.c_void_p(_opened(lib.bpf_object__open_file(str(path).encode(), None), f"open {path}"))
         try:
             for name, entries in (max_entries or {}).items():
-                found = lib.bpf_object__find_map_by_name(self._pointer, name.encode())
-                sized = c.c_void_p(_opened(found, f"no map {name}"))
-                _check(lib.bpf_map__set_max_entries(sized, c.c_uint32(entries)), f"size of map {name}")
+                _check(lib.bpf_map__set_max_entries(self._find(name), c.c_uint32(entries)), f"size of map {name}")
+            for name, data in (constants or {}).items():
+                size = c.c_size_t(len(data))
+                _check(lib.bpf_map__set_initial_value(self._find(name), data, size), f"contents of {name}")
             _check(lib.bpf_object__load(self._pointer), f"load {path}")
         except BpfError:
             self.close()
             raise
         self.maps = {found.name: found for found in self._maps()}
 
+    def _find(self, name: str) -> c.c_void_p:
+        found = _libbpf().bpf_object__find_map_by_name(self._pointer, name.encode())
+        return c.c_void_p(_opened(found, f"no map {name}"))
+
     def _maps(self) -> Iterator[Map]:
+        """The maps that are not sections of data."""
         lib, pointer = _libbpf(), None
         while pointer := lib.bpf_object__next_map(self._pointer, c.c_void_p(pointer)):
             handle = c.c_void_p(pointer)
+            if lib.bpf_map__is_internal(handle):
+                continue
             size = lib.bpf_map__value_size(handle)
             if lib.bpf_map__type(handle) in (5, 6):  # BPF_MAP_TYPE_PERCPU_HASH, _PERCPU_ARRAY
                 size = _per_cpu(size)

@@ -12,6 +12,7 @@ from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6PacketTooBig
 from scapy.packet import Packet, Raw
 
 from nvgre_node.dataplane import model
+from nvgre_node.dataplane.model import headers
 from nvgre_node.policy import UnknownUnicast
 from nvgre_node.wire import octets
 from topologies import load
@@ -124,7 +125,7 @@ def test_unknown_unicast_is_flooded_where_the_scenario_says_so_b6(flooding: Benc
 
 @pytest.mark.parametrize(("part", "wrong"), [("OUTER_TTL", 63), ("TAG_ETHERTYPES", frozenset({0x0800}))])
 def test_the_comparison_bites(bench: Bench, monkeypatch: pytest.MonkeyPatch, part: str, wrong: object) -> None:
-    monkeypatch.setattr(model, part, wrong)
+    monkeypatch.setattr(headers, part, wrong)
 
     with pytest.raises(AssertionError):
         agrees(bench, "red1", from_red1(v4() / UDP() / Raw(b"hello")))

@@ -67,12 +67,11 @@ static __always_inline int strip_outer(struct __sk_buff *skb, const struct ethhd
 
 static __always_inline int decapsulate(struct __sk_buff *skb)
 {
-	struct nve *nve = this_nve();
 	struct outer *outer = (void *)(long)skb->data;
-	if (!nve || (void *)&outer->gre > (void *)(long)skb->data_end)
+	if ((void *)&outer->gre > (void *)(long)skb->data_end)
 		return TC_ACT_OK;
 	if (outer->eth.h_proto != bpf_htons(ETH_P_IP) || outer->ip.protocol != IPPROTO_GRE ||
-	    outer->ip.daddr != nve->pa || skb->pkt_type != PACKET_HOST)
+	    outer->ip.daddr != nve.pa || skb->pkt_type != PACKET_HOST)
 		return TC_ACT_OK; /* the provider host's own traffic */
 
 	__u32 total = bpf_ntohs(outer->ip.tot_len);
@@ -106,7 +105,7 @@ static __always_inline int decapsulate(struct __sk_buff *skb)
 	__u32 ifindex = 0;
 	if (!(inner.h_dest[0] & 1)) {
 		struct record *record = find_record(vsid, inner.h_dest);
-		if (record ? !record->ifindex : !nve->flood_unknown)
+		if (record ? !record->ifindex : !nve.flood_unknown)
 			return drop(skb, slot, DROP_NOT_LOCAL); /* split horizon: the wire never feeds the wire */
 		ifindex = record ? record->ifindex : 0;
 	}

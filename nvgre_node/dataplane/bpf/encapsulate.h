@@ -14,7 +14,7 @@ struct shipment {
 };
 
 /* Next hop, output interface and path MTU to a remote PA, by the kernel's routes and neighbours (O2, O3). */
-static __always_inline long find_path(struct __sk_buff *skb, const struct nve *nve, __be32 pa, __u32 packet,
+static __always_inline long find_path(struct __sk_buff *skb, __be32 pa, __u32 packet,
 				      struct bpf_fib_lookup *path)
 {
 	*path = (struct bpf_fib_lookup){
@@ -22,7 +22,7 @@ static __always_inline long find_path(struct __sk_buff *skb, const struct nve *n
 		.l4_protocol = IPPROTO_GRE,
 		.tot_len = packet + OVERHEAD,
 		.ifindex = skb->ingress_ifindex,
-		.ipv4_src = nve->pa,
+		.ipv4_src = nve.pa,
 		.ipv4_dst = pa,
 	};
 	return bpf_fib_lookup(skb, path, sizeof(*path), 0);
@@ -46,7 +46,7 @@ static __always_inline long make_room(struct __sk_buff *skb)
 }
 
 /* Writes outer Ethernet, IPv4 and GRE into the gap. */
-static __always_inline int write_outer(struct __sk_buff *skb, const struct nve *nve, const struct shipment *to,
+static __always_inline int write_outer(struct __sk_buff *skb, const struct shipment *to,
 				       const struct bpf_fib_lookup *path)
 {
 	struct outer *outer = (void *)(long)skb->data;
@@ -62,7 +62,7 @@ static __always_inline int write_outer(struct __sk_buff *skb, const struct nve *
 		.frag_off = bpf_htons(IP_DF), /* F5 */
 		.ttl = OUTER_TTL,
 		.protocol = IPPROTO_GRE,
-		.saddr = nve->pa,
+		.saddr = nve.pa,
 		.daddr = to->pa,
 	};
 	outer->ip.check = ~ip_checksum(&outer->ip);
@@ -83,27 +83,24 @@ static __always_inline void count_encapsulated(const struct __sk_buff *skb, __u3
 
 static __always_inline int encapsulate(struct __sk_buff *skb, const struct port *port, const struct record *record)
 {
-	struct nve *nve = this_nve();
-	if (!nve)
-		return TC_ACT_SHOT;
 	struct shipment to = {
 		.pa = record->pa,
 		.vsid = record->vsid,
-		.flow_id = nve->flowid_from_flow ? flow_id(skb) : 0,
+		.flow_id = nve.flowid_from_flow ? flow_id(skb) : 0,
 		.frame_bytes = skb->len,
 	};
 	__u32 packet = packet_length(skb);
 	struct bpf_fib_lookup path;
 	if (packet + OVERHEAD > 0xffff || to.frame_bytes + OUTER_LEN - ETH_HLEN > 0xffff)
 		return too_big(skb, port, 0xffff);
-	long found = find_path(skb, nve, to.pa, packet, &path);
+	long found = find_path(skb, to.pa, packet, &path);
 	if (found == BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		return too_big(skb, port, path.mtu_result);
 	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return drop(skb, port->slot, DROP_NO_ROUTE);
 
 	count_encapsulated(skb, port->slot, to.frame_bytes);
-	if (make_room(skb) || write_outer(skb, nve, &to, &path))
+	if (make_room(skb) || write_outer(skb, &to, &path))
 		return drop(skb, port->slot, DROP_MALFORMED);
 	if (found == BPF_FIB_LKUP_RET_SUCCESS)
 		return bpf_redirect(path.ifindex, 0);

@@ -42,10 +42,9 @@ int from_port(struct __sk_buff *skb)
 	struct ethhdr *eth = (void *)(long)skb->data;
 	if ((void *)(eth + 1) > (void *)(long)skb->data_end)
 		return drop(skb, port->slot, DROP_MALFORMED);
-	struct nve *nve = this_nve();
 	int is_group = eth->h_dest[0] & 1;
 	struct record *record = find_record(port->vsid, eth->h_dest);
-	if (is_group || (!record && nve && nve->flood_unknown)) {
+	if (is_group || (!record && nve.flood_unknown)) {
 		replicate_local(skb, port->vsid);
 		return replicate_remote(skb, port);
 	}

@@ -5,7 +5,7 @@
 /* How many NVEs, and how many ports of one host, a virtual subnet may have: bounds the replication loops. */
 #define MAX_REPLICAS 128
 
-/* One per provider host, at index 0. */
+/* One per provider host, written before the programs are loaded: the verifier then removes what is switched off. */
 struct nve {
 	__be32 pa;
 	__u8 flowid_from_flow; /* G8; 0: FlowID is always zero, G9 */
@@ -14,12 +14,7 @@ struct nve {
 	__u8 reserved;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct nve);
-} nve SEC(".maps");
+const volatile struct nve nve SEC(".rodata.nve");
 
 /* By interface index: the virtual subnet of a VM's port. */
 struct port {
@@ -100,12 +95,6 @@ struct {
 	__type(key, struct replica_key);
 	__type(value, __be32); /* PA */
 } remote_replicas SEC(".maps");
-
-static __always_inline struct nve *this_nve(void)
-{
-	__u32 index = 0;
-	return bpf_map_lookup_elem(&nve, &index);
-}
 
 static __always_inline struct record *find_record(__u32 vsid, const __u8 *mac)
 {

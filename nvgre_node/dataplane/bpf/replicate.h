@@ -17,13 +17,10 @@ static __always_inline void replicate_local(struct __sk_buff *skb, __u32 vsid)
 
 static __always_inline int replicate_remote(struct __sk_buff *skb, const struct port *port)
 {
-	struct nve *nve = this_nve();
 	struct bpf_fib_lookup path;
-	if (!nve)
-		return TC_ACT_SHOT;
 	struct shipment to = {
 		.vsid = port->vsid,
-		.flow_id = nve->flowid_from_flow ? flow_id(skb) : 0,
+		.flow_id = nve.flowid_from_flow ? flow_id(skb) : 0,
 		.frame_bytes = skb->len,
 	};
 	__u32 packet = packet_length(skb);
@@ -34,7 +31,7 @@ static __always_inline int replicate_remote(struct __sk_buff *skb, const struct 
 		if (!pa)
 			break;
 		to.pa = *pa;
-		long found = find_path(skb, nve, to.pa, packet, &path);
+		long found = find_path(skb, to.pa, packet, &path);
 		if (found) {
 			drop(skb, port->slot,
 			     found == BPF_FIB_LKUP_RET_FRAG_NEEDED ? DROP_TOO_BIG :
@@ -42,7 +39,7 @@ static __always_inline int replicate_remote(struct __sk_buff *skb, const struct 
 								     DROP_NO_ROUTE);
 			continue;
 		}
-		if ((!roomy && make_room(skb)) || write_outer(skb, nve, &to, &path))
+		if ((!roomy && make_room(skb)) || write_outer(skb, &to, &path))
 			return drop(skb, port->slot, DROP_MALFORMED);
 		roomy = 1;
 		bpf_clone_redirect(skb, path.ifindex, 0);

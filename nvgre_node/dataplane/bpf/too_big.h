@@ -186,9 +186,8 @@ static __always_inline int answer6(struct __sk_buff *skb, __u32 mtu)
 static __always_inline int too_big(struct __sk_buff *skb, const struct port *port, __u32 mtu)
 {
 	int action = drop(skb, port->slot, DROP_TOO_BIG);
-	struct nve *nve = this_nve();
 	struct subnet_counters *subnet = counters_of(port->slot);
-	if (!nve || !nve->tell_too_big || !subnet || mtu <= OVERHEAD)
+	if (!nve.tell_too_big || !subnet || mtu <= OVERHEAD)
 		return action;
 	int told = -1;
 	if (skb->protocol == bpf_htons(ETH_P_IP))

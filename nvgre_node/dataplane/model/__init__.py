@@ -1,0 +1,19 @@
+"""The NVE of RFC 7637 as one pure function: read this beside the RFC to learn what an NVGRE endpoint does.
+
+`handle` takes what an NVE knows, an interface and a frame that came in there, and says which frames go out where and
+what is counted. It touches nothing and remembers nothing; the data planes are tested against it. Read on in
+`encapsulate` (from a VM to the wire) and `decapsulate` (from the wire to a VM). The modules have the names of the C
+files in `bpf/` that do the same in the kernel.
+"""
+
+from nvgre_node.dataplane.model.decapsulate import from_uplink
+from nvgre_node.dataplane.model.encapsulate import from_port
+from nvgre_node.dataplane.model.state import Counted, Path, Result, State
+
+__all__ = ["Counted", "Path", "Result", "State", "handle"]
+
+
+def handle(state: State, interface: str, frame: bytes) -> Result:
+    """What the NVE does with a frame that came in on an interface."""
+    vsid = state.vsid_of(interface)
+    return from_uplink(state, frame) if vsid is None else from_port(state, interface, vsid, frame)

@@ -1,0 +1,50 @@
+"""Reading and writing the headers of Ethernet and IPv4, and the checksums of the Internet. Pure; knows no policy."""
+
+from __future__ import annotations
+
+import struct
+
+from nvgre_node.wire import ETHERNET_BYTES, TAG_ETHERTYPES
+
+OUTER_TTL = 64
+MAX_TAGS = 4
+ICMP, ICMPV6 = 1, 58
+DF, FRAGMENT, OFFSET = 0x4000, 0x3FFF, 0x1FFF  # in the word that holds IPv4's flags and fragment offset
+
+
+def ethertype(frame: bytes) -> int:
+    """The EtherType of a frame, or 0 where it is too short to have one."""
+    return int.from_bytes(frame[12:14], "big") if len(frame) >= ETHERNET_BYTES else 0
+
+
+def is_group(mac: bytes) -> bool:
+    """Whether an Ethernet address is broadcast or multicast."""
+    return bool(mac[0] & 1)
+
+
+def strip_tags(frame: bytes) -> bytes | None:
+    """The frame without 802.1Q and 802.1ad tags (I4, I5), or None where a tag is left that cannot be taken off."""
+    for _ in range(MAX_TAGS):
+        if ethertype(frame) in {0x8100, 0x88A8}:
+            frame = frame[:12] + frame[16:]
+    return None if ethertype(frame) in TAG_ETHERTYPES else frame
+
+
+def ipv4(source: bytes, destination: bytes, protocol: int, length: int, flags: int) -> bytes:
+    """An IPv4 header without options: TTL 64, DSCP and ECN 0, ID 0, and its checksum."""
+    header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, length, 0, flags, OUTER_TTL, protocol, 0, source, destination)
+    return with_checksum(header, 10, checksum(header))
+
+
+def checksum(data: bytes) -> int:
+    """The Internet checksum (RFC 1071): 0 over data that carries its own."""
+    padded = data + bytes(len(data) % 2)
+    total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total ^ 0xFFFF
+
+
+def with_checksum(data: bytes, offset: int, value: int) -> bytes:
+    """The data with a 16-bit checksum written at an offset."""
+    return data[:offset] + struct.pack("!H", value) + data[offset + 2 :]

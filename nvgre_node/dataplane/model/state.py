@@ -1,0 +1,63 @@
+"""What an NVE knows, and what it makes of a frame: the types that the whole specification speaks in. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+
+from nvgre_node.dataplane.base import Drop
+from nvgre_node.policy import LookupRecord, NvePolicy
+
+
+@dataclass(frozen=True)
+class Path:
+    """The way to a remote PA: interface, Ethernet addresses of this NVE and of the next hop (O2, O3), and path MTU."""
+
+    interface: str
+    source_mac: bytes
+    next_hop_mac: bytes
+    mtu: int
+
+
+@dataclass(frozen=True)
+class State:
+    """What an NVE knows: its policy, its uplinks' MAC addresses, and the ways to the other NVEs that it can reach."""
+
+    policy: NvePolicy
+    uplink_macs: frozenset[bytes]
+    paths: Mapping[IPv4Address, Path]
+
+    def vsid_of(self, interface: str) -> int | None:
+        """The VSID of a VM's port, or None for an uplink."""
+        return next((port.vsid for port in self.policy.ports if port.interface == interface), None)
+
+    def ports_in(self, vsid: int) -> list[str]:
+        """The ports of a virtual subnet on this host."""
+        return [port.interface for port in self.policy.ports if port.vsid == vsid]
+
+    def record(self, vsid: int, mac: bytes) -> LookupRecord | None:
+        """The lookup record of a MAC address in a virtual subnet."""
+        text = mac.hex(":")
+        return next((r for r in self.policy.records if (r.vsid, r.mac.lower()) == (vsid, text)), None)
+
+
+Counted = tuple[int, str]
+"""What is counted: the VSID (or NO_SUBNET), and the name of a counter or of a Drop."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What becomes of a frame: (interface, frame) for each that goes out, and what is counted.
+
+    `left_alone` says that the frame is the provider host's own business: the NVE hands it on untouched.
+    """
+
+    out: tuple[tuple[str, bytes], ...] = ()
+    counted: Mapping[Counted, int] = field(default_factory=dict)
+    left_alone: bool = False
+
+
+def dropped(vsid: int, reason: Drop) -> Result:
+    """Nothing goes out, and exactly one reason is counted (G16)."""
+    return Result(counted={(vsid, reason.name): 1})
