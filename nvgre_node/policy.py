@@ -74,13 +74,17 @@ class Vm:
 
 @dataclass(frozen=True)
 class Nve:
-    """The tunnel endpoint of one provider host: its PA, and how it treats what RFC 7637 leaves open."""
+    """The tunnel endpoint of one provider host: its PA, and how it treats what RFC 7637 leaves open.
+
+    `clamp_mss` lowers the MSS that VMs announce when they open TCP connections to what fits the path.
+    """
 
     host: str
     pa: IPv4Interface
     flow_ids: FlowIds = FlowIds.FLOW
     too_big: TooBig = TooBig.TELL
     unknown: UnknownUnicast = UnknownUnicast.DROP
+    clamp_mss: bool = False
 
 
 @dataclass(frozen=True)

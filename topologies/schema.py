@@ -52,6 +52,7 @@ class NvePart(Part):
     flow_ids: FlowIds = FlowIds.FLOW
     too_big: TooBig = TooBig.TELL
     unknown: UnknownUnicast = UnknownUnicast.DROP
+    clamp_mss: StrictBool = False
 
 
 class HostPart(Part):

@@ -17,7 +17,7 @@ from nvgre_node.wire import octets
 
 # The layouts of bpf/policy.h and bpf/counters.h. PAs are in network order, all else in the machine's.
 _U32 = struct.Struct("=I")
-_NVE = struct.Struct("=4sBBBx")
+_NVE = struct.Struct("=4sBBBB")
 _PORT = struct.Struct("=II")
 _RECORD_KEY = struct.Struct("=I6sxx")
 _RECORD = struct.Struct("=I4sI")
@@ -112,7 +112,11 @@ class EbpfDataPlane:
 
 def _nve(nve: Nve) -> bytes:
     return _NVE.pack(
-        nve.pa.ip.packed, nve.flow_ids is FlowIds.FLOW, nve.too_big is TooBig.TELL, nve.unknown is UnknownUnicast.FLOOD
+        nve.pa.ip.packed,
+        nve.flow_ids is FlowIds.FLOW,
+        nve.too_big is TooBig.TELL,
+        nve.unknown is UnknownUnicast.FLOOD,
+        nve.clamp_mss,
     )
 
 

@@ -1,6 +1,7 @@
 /* From a VM to the wire: one unicast frame to the NVE that its lookup record names (U1). */
 #pragma once
 #include "flow.h"
+#include "mss.h"
 #include "too_big.h"
 
 #define AF_INET 2
@@ -26,6 +27,14 @@ static __always_inline long find_path(struct __sk_buff *skb, __be32 pa, __u32 pa
 		.ipv4_dst = pa,
 	};
 	return bpf_fib_lookup(skb, path, sizeof(*path), 0);
+}
+
+/* The path MTU to a remote PA, of which the kernel speaks only about what does not fit. */
+static __always_inline __u32 path_mtu(struct __sk_buff *skb, __be32 pa)
+{
+	struct bpf_fib_lookup path;
+	long found = find_path(skb, pa, 0xffff - OVERHEAD, &path);
+	return found == BPF_FIB_LKUP_RET_FRAG_NEEDED ? path.mtu_result : 0xffff;
 }
 
 /* Opens a gap of OUTER_LEN bytes in front of the inner frame. adjust_room keeps GSO and checksum offload; it takes only IP. */
@@ -99,6 +108,9 @@ static __always_inline int encapsulate(struct __sk_buff *skb, const struct port 
 	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return drop(skb, port->slot, DROP_NO_ROUTE);
 
+	struct tcp_place tcp;
+	if (nve.clamp_mss && find_syn(skb, &tcp))
+		clamp_mss(skb, &tcp, path_mtu(skb, to.pa) - OVERHEAD);
 	count_encapsulated(skb, port->slot, to.frame_bytes);
 	if (make_room(skb) || write_outer(skb, &to, &path))
 		return drop(skb, port->slot, DROP_MALFORMED);

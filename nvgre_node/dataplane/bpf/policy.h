@@ -11,7 +11,7 @@ struct nve {
 	__u8 flowid_from_flow; /* G8; 0: FlowID is always zero, G9 */
 	__u8 tell_too_big;     /* 0: the black hole */
 	__u8 flood_unknown;    /* B6; 0: unknown unicast is dropped */
-	__u8 reserved;
+	__u8 clamp_mss;        /* 0: what VMs agree on is theirs */
 };
 
 const volatile struct nve nve SEC(".rodata.nve");

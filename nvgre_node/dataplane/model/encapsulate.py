@@ -7,6 +7,7 @@ from collections import Counter
 from ipaddress import IPv4Address
 
 from nvgre_node.dataplane.base import Drop
+from nvgre_node.dataplane.model import mss
 from nvgre_node.dataplane.model.headers import DF, ipv4, is_group, strip_tags
 from nvgre_node.dataplane.model.state import Counted, Path, Result, State, dropped
 from nvgre_node.dataplane.model.too_big import too_big
@@ -56,6 +57,8 @@ def to_nve(state: State, port: str, vsid: int, record: LookupRecord, frame: byte
         return dropped(vsid, Drop.NO_ROUTE)
     if len(frame) - ETHERNET_BYTES + OVERHEAD_IPV4 > path.mtu:
         return too_big(state, port, vsid, frame, path.mtu)
+    if state.policy.nve.clamp_mss:
+        frame = mss.clamped(frame, path.mtu - OVERHEAD_IPV4)
     packet = encapsulate(state, record.pa, path, record.deliver_vsid, frame)
     return Result(out=((path.interface, packet),), counted=_encapsulated(vsid, frame, 1))
 

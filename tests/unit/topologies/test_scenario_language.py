@@ -56,11 +56,12 @@ def test_a_mac_is_kept_in_small_letters(tmp_path: Path) -> None:
 
 
 def test_mtu_and_nve_apply_to_the_whole_network(tmp_path: Path) -> None:
-    settings = "mtu: {underlay: 9042, tenant: 9000}\nnve: {flow_ids: none, too_big: drop}\nhosts:\n"
+    settings = "mtu: {underlay: 9042, tenant: 9000}\nnve: {flow_ids: none, too_big: drop, clamp_mss: true}\nhosts:\n"
     scenario = loaded(edited(FLAT, {"hosts:\n": settings}), tmp_path)
 
     assert (scenario.fabric.mtu, scenario.tenant_mtu) == (9042, 9000)
-    assert {(nve.flow_ids, nve.too_big) for nve in scenario.policy.nves} == {(FlowIds.NONE, TooBig.DROP)}
+    chosen = {(nve.flow_ids, nve.too_big, nve.clamp_mss) for nve in scenario.policy.nves}
+    assert chosen == {(FlowIds.NONE, TooBig.DROP, True)}
 
 
 def test_a_link_between_routers_is_there_once(tmp_path: Path) -> None:
