@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoRequest, ICMPv6PacketTooBig, IPv6
+from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoRequest, ICMPv6ND_Redirect, ICMPv6PacketTooBig, IPv6
 from scapy.layers.l2 import GRE, Ether
 from scapy.packet import Packet, Raw
 from scapy.utils import checksum
@@ -251,6 +251,7 @@ ICMP_ERRORS = {
 UNANSWERED = {name: padded(v4() / error, 1501) for name, error in ICMP_ERRORS.items()} | {
     "a fragment that is not the first": padded(v4(frag=100, proto=17), 1501),
     "an ICMPv6 error": padded(v6() / ICMPv6DestUnreach(), 1501),
+    "an ICMPv6 redirect": padded(v6() / ICMPv6ND_Redirect(), 1501),
     "from nobody": padded(v4(src="0.0.0.0") / UDP(), 1501),  # noqa: S104
     "from everybody": padded(v4(src="255.255.255.255") / UDP(), 1501),
     "from a group": padded(v4(src="224.0.0.1") / UDP(), 1501),

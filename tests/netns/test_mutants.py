@@ -67,13 +67,13 @@ MUTANTS = {
     "DF (F5)": Mutant("encapsulate.h", "bpf_htons(IP_DF)", "0"),
     "FlowID (G8)": Mutant("encapsulate.h", "nve.flowid_from_flow ? flow_id(skb) : 0", "0"),
     "no ports of fragments in FlowID": Mutant("flow.h", "if (!(ip->frag_off & bpf_htons(IP_FRAGMENT)))", "if (1)"),
-    "no ICMP about later fragments": without("too_big.h", "ip->frag_off & bpf_htons(0x1fff)"),
-    "no ICMP about ICMP errors": Mutant("too_big.h", "if (ip->protocol != IPPROTO_ICMP)", "if (1)"),
+    "no ICMP about later fragments": without("icmp.h", "ip->frag_off & bpf_htons(IP_OFFSET)"),
+    "no ICMP about ICMP errors": Mutant("icmp.h", "if (ip->protocol != IPPROTO_ICMP)", "if (1)"),
     "no ICMP from or to many": Mutant(
-        "too_big.h", "source == 0 || source >= 224 || destination >= 224", "source + destination > 510"
+        "icmp.h", "source == 0 || source >= 224 || destination >= 224", "source + destination > 510"
     ),
-    "no ICMPv6 about ICMPv6 errors": Mutant("too_big.h", "if (ip->nexthdr != IPPROTO_ICMPV6)", "if (1)"),
-    "no ICMPv6 to many": Mutant("too_big.h", "if (ip->saddr.s6_addr[0] == 0xff ||", "if (0 &&"),
+    "no ICMPv6 about ICMPv6 errors": Mutant("icmp.h", "if (ip->nexthdr != IPPROTO_ICMPV6)", "if (1)"),
+    "no ICMPv6 to many": Mutant("icmp.h", "if (ip->saddr.s6_addr[0] == 0xff ||", "if (0 &&"),
 }
 
 

@@ -21,6 +21,7 @@
 
 #define IP_DF 0x4000
 #define IP_FRAGMENT 0x3fff /* MF and offset */
+#define IP_OFFSET 0x1fff
 #define OUTER_TTL 64
 #define PACKET_HOST 0 /* <linux/if_packet.h>: addressed to this machine */
 
