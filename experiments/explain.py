@@ -48,7 +48,7 @@ EXPLANATIONS = {
     "conformance": Explanation(
         question="Does the NVE do on the wire what RFC 7637 asks, clause by clause?",
         reading=(
-            "Each cell is one requirement, by its row in docs/conformance.md: blue was tried on a running network and "
+            "Each cell is one requirement, by its row in the table below: blue was tried on a running network and "
             "held, orange did not. Grey was not tried, since the feature is not there yet, and white cannot show on a "
             "wire; neither counts as passed."
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ from nvgre_node.policy import Policy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from experiments.plots.requirements import Line
 
 REPORT = "report.html"
 _KEY_FIGURES = 4
@@ -39,6 +41,7 @@ class Section:
     outcome: Outcome
     explanation: Explanation | None
     picture: Picture | None
+    requirements: Sequence[tuple[str, Sequence[Line]]] = ()
 
     @property
     def key_figures(self) -> tuple[Measurement, ...]:
@@ -96,7 +99,19 @@ def _section(run: Run, stem: str, outcome: Outcome) -> Section:
             picture = _picture(run, draw(outcome.samples), stem, headline(outcome.samples))
         except (ValueError, KeyError) as error:
             raise RunError(f"{run.folder / stem}.csv: cannot be drawn: {error}") from error
-    return Section(stem, outcome, EXPLANATIONS.get(outcome.experiment), picture)
+    return Section(stem, outcome, EXPLANATIONS.get(outcome.experiment), picture, _requirements(run, outcome))
+
+
+def _requirements(run: Run, outcome: Outcome) -> list[tuple[str, list[Line]]]:
+    """The table of `conformance`; a capture that is not beside the page is not linked."""
+    if outcome.experiment != "conformance":
+        return []
+    from experiments.plots import requirements  # only here, as in _drawing
+
+    def there(line: Line) -> Line:
+        return line if (run.folder / line.capture).is_file() else replace(line, capture="")
+
+    return [(name, [there(line) for line in lines]) for name, lines in requirements.table(outcome.samples)]
 
 
 Draw = Callable[[Sequence[Sample]], "Figure"]

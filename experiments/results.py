@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
@@ -80,7 +81,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one experiment found with one data plane in one scenario. `skipped` is the reason why it did not run."""
+    """What one experiment found with one data plane in one scenario. `skipped` is the reason why it did not run.
+
+    `files` are further files of the run by their paths in it; an outcome that was read back has none in memory.
+    """
 
     experiment: str
     dataplane: str
@@ -89,6 +93,7 @@ class Outcome:
     checks: tuple[Check, ...]
     samples: tuple[Sample, ...]
     skipped: str = ""
+    files: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def failed(self) -> tuple[Check, ...]:

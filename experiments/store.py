@@ -64,6 +64,9 @@ class Run:
         }
         for name, text in tables.items():
             self.write(name, text)
+        for outcome in self.outcomes:
+            for name, content in outcome.files.items():
+                self.write(name, content)
         for stale in self._tables - tables.keys():  # an experiment that met a second data plane changed its name
             (self.folder / stale).unlink(missing_ok=True)
         self._tables = set(tables)
@@ -76,14 +79,15 @@ class Run:
     def write(self, name: str, content: str | bytes) -> Path:
         """Writes a file of the run atomically: a reader sees the old one or the new one, never half of it."""
         path = self.folder / name
-        draft = path.with_name(f".{name}.{os.getpid()}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
         draft.write_bytes(content.encode() if isinstance(content, str) else content)
         draft.replace(path)
         return path
 
     def hand_over(self) -> None:
         """Under sudo, gives the folder and its files to the user who called sudo."""
-        _hand_over(self.folder, *self.folder.iterdir())
+        _hand_over(self.folder, *self.folder.rglob("*"))
 
     @classmethod
     def open(cls, path: Path) -> Run:

@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -28,10 +28,15 @@ class Place:
 
 @dataclass(frozen=True)
 class Sighting:
-    """A frame that was seen: at which node, and its bytes from the Ethernet header on, 802.1Q tag included."""
+    """A frame that was seen: at which node, and its bytes from the Ethernet header on, 802.1Q tag included.
+
+    `interface` is where at the node, and `time` is when, in seconds since the epoch, by the kernel's clock.
+    """
 
     node: str
     frame: bytes
+    interface: str = field(default="", compare=False)
+    time: float = field(default=0.0, compare=False)
 
 
 def vm_ports(net: NvgreNet) -> list[Place]:
@@ -44,10 +49,10 @@ def uplinks(net: NvgreNet) -> list[Place]:
     return [Place(host, name, incoming_only=False) for host in net.provider_hosts for name in host.uplinks]
 
 
-def packet_socket(place: Place) -> socket.socket:
+def packet_socket(place: Place, *, stamped: bool = False) -> socket.socket:
     """A raw packet socket on an interface of a node: sends frames as they are, and receives all that pass."""
     with place.node.inside():
-        return packet.packet_socket(place.interface, incoming_only=place.incoming_only)
+        return packet.packet_socket(place.interface, incoming_only=place.incoming_only, stamped=stamped)
 
 
 class Watch:
@@ -57,12 +62,12 @@ class Watch:
         self._places = tuple(places)
         self._stack = ExitStack()
         self._poll = select.poll()
-        self._sockets: dict[int, tuple[str, socket.socket]] = {}
+        self._sockets: dict[int, tuple[Place, socket.socket]] = {}
 
     def __enter__(self) -> Self:
         for place in self._places:
-            sock = self._stack.enter_context(packet_socket(place))
-            self._sockets[sock.fileno()] = place.node.name, sock
+            sock = self._stack.enter_context(packet_socket(place, stamped=True))
+            self._sockets[sock.fileno()] = place, sock
             self._poll.register(sock, select.POLLIN)
         return self
 
@@ -75,10 +80,11 @@ class Watch:
         """What has been seen since the last call; waits up to `milliseconds` for the first frame."""
         found = []
         for descriptor, _ in self._poll.poll(milliseconds):
-            name, sock = self._sockets[descriptor]
+            place, sock = self._sockets[descriptor]
             while True:
                 try:
-                    found.append(Sighting(name, packet.receive(sock)))
+                    at, frame = packet.receive_stamped(sock)
+                    found.append(Sighting(place.node.name, frame, place.interface, at))
                 except OSError as error:  # nothing more; or the interface has gone down, and there is nothing to hear
                     if error.errno not in {errno.EAGAIN, errno.ENETDOWN}:
                         raise

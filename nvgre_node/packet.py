@@ -16,16 +16,19 @@ _LONGEST = 1 << 17
 _SO_ATTACH_FILTER = 26
 _TAKE_NOTHING = struct.pack("=HBBI", 0x06, 0, 0, 0)  # classic BPF: return 0 bytes
 _RECEIVE_BUFFER = 8 << 20
+_SO_TIMESTAMPNS, _TIMESPEC = 35, struct.Struct("=qq")
 
 
-def packet_socket(interface: str, *, incoming_only: bool = True) -> socket.socket:
+def packet_socket(interface: str, *, incoming_only: bool = True, stamped: bool = False) -> socket.socket:
     """A non-blocking socket on an interface: sends frames as they are, and receives all that pass.
 
-    `incoming_only` leaves out what this machine itself sends there.
+    `incoming_only` leaves out what this machine itself sends there; `stamped` has the kernel note when each passed.
     """
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
     sock.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
+    if stamped:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
     if incoming_only:
         sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
     sock.bind((interface, _ETH_P_ALL))
@@ -49,11 +52,20 @@ def path_mtu_listener() -> socket.socket:
 
 def receive(sock: socket.socket) -> bytes:
     """The next frame, with the 802.1Q tag put back that the kernel moved aside. Raises OSError as `recv` does."""
+    return receive_stamped(sock)[1]
+
+
+def receive_stamped(sock: socket.socket) -> tuple[float, bytes]:
+    """As `receive`, and when it passed: seconds since the epoch, or 0 where the socket is not `stamped`."""
     data, ancillary, _, _ = sock.recvmsg(_LONGEST, 256)
+    at = 0.0
     for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
+            seconds, nanoseconds = _TIMESPEC.unpack(content)
+            at = seconds + nanoseconds / 1e9
         if level == _SOL_PACKET and kind == _PACKET_AUXDATA:
             status, _, _, _, _, tci, tpid = _AUXDATA.unpack(content[: _AUXDATA.size])
             if status & _TP_STATUS_VLAN_VALID:
                 ethertype = tpid if status & _TP_STATUS_VLAN_TPID_VALID else 0x8100
-                return data[:12] + struct.pack("!HH", ethertype, tci) + data[12:]
-    return data
+                data = data[:12] + struct.pack("!HH", ethertype, tci) + data[12:]
+    return at, data

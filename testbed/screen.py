@@ -30,10 +30,18 @@ def carry_out(plan: Plan, as_json: bool) -> int:
     with progress_bars() as bars:
         run = conduct(plan, bars)
     if as_json:
-        click.echo(json.dumps({"run": str(run.folder), **schema.write(run.outcomes)}, indent=2))
+        click.echo(json.dumps({"run": str(run.folder), **_with_samples(run)}, indent=2))
     else:
         show(run)
     return 1 if any(outcome.verdict is Verdict.FAIL for outcome in run.outcomes) else 0
+
+
+def _with_samples(run: Run) -> dict[str, Any]:
+    """The content of `results.json`, and the samples that a run keeps in its CSV files."""
+    written = schema.write(run.outcomes)
+    for entry, outcome in zip(written["experiments"], run.outcomes, strict=True):
+        entry["samples"] = list(outcome.samples)
+    return written
 
 
 @contextmanager

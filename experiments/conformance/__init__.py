@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from experiments.base import Context, distant_pair, distant_pairs
 from experiments.conformance import reaching, receiving, rows, sending
+from experiments.conformance.journal import Journal
 from experiments.conformance.lab import Lab
 from experiments.conformance.rows import Finding
-from experiments.results import Measurement, Outcome, Verdict
+from experiments.results import Measurement, Outcome, Sample, Verdict
 from nvgre_node.net import NvgreNet
 from nvgre_node.policy import FlowIds
 from nvgre_node.wire import VSID_FIRST, VSID_LAST
 from topologies import Scenario
 
 NAME = "conformance"
+_NO_EVIDENCE: Sample = {"packet": "", "capture": ""}
 
 
 def run(context: Context) -> Outcome:
@@ -26,23 +29,31 @@ def run(context: Context) -> Outcome:
         BadInputError: the scenario has no two VMs of one virtual subnet on different provider hosts.
     """
     distant_pair(context.scenario.policy)
-    return outcome(context, [*_as_it_is(context), *_otherwise(context)])
+    journal = Journal()
+    tried = chain(_as_it_is(context, journal), _otherwise(context, journal))
+    return outcome(context, list(journal.follow(tried)), journal)
 
 
-def outcome(context: Context, findings: list[Finding]) -> Outcome:
-    """The verdict of everything that was tried. Rows that are optional have samples, and no checks."""
-    samples = rows.samples(findings)
+def outcome(context: Context, findings: Sequence[Finding], journal: Journal | None = None) -> Outcome:
+    """The verdict of everything that was tried, with a capture per row. Optional rows have samples, and no checks."""
+    captures = {} if journal is None else journal.captures()
+    packets = {} if journal is None else journal.packets()
+    paths = {row: f"captures/{context.dataplane}/{row}.pcapng" for row in captures}
+    evidence: dict[str, Sample] = {row: {"packet": packets[row], "capture": path} for row, path in paths.items()}
+    samples = tuple(sample | evidence.get(str(sample["row"]), _NO_EVIDENCE) for sample in rows.samples(findings))
     counted = Counter(rows.verdicts(samples).values())
     words = (Verdict.PASS, Verdict.FAIL, rows.Status.NOT_YET, rows.Status.NOT_APPLICABLE)
     measurements = tuple(Measurement(str(word), "rows", (float(counted[word]),)) for word in words)
     checks = rows.checks(findings)
-    return Outcome(NAME, context.dataplane, context.scenario.name, measurements, checks, samples)
+    files = {paths[row]: content for row, content in captures.items()}
+    return Outcome(NAME, context.dataplane, context.scenario.name, measurements, checks, samples, files=files)
 
 
-def _as_it_is(context: Context) -> Iterator[Finding]:
+def _as_it_is(context: Context, journal: Journal) -> Iterator[Finding]:
     """The rows that the scenario can show as it is."""
+    policy = context.scenario.policy
     todo = (*reaching.REACHING, *sending.SENDING, *receiving.RECEIVING)
-    with NvgreNet(context.scenario, context.dataplane) as net, Lab(net, context.scenario.policy, context.seed) as lab:
+    with NvgreNet(context.scenario, context.dataplane) as net, Lab(net, policy, context.seed, journal) as lab:
         for number, row in enumerate(todo):
             context.progress(number, len(todo) + 1, (row.__doc__ or "").split(":")[0])
             yield from row(lab)
@@ -51,11 +62,11 @@ def _as_it_is(context: Context) -> Iterator[Finding]:
     context.progress(len(todo), len(todo) + 1, "G9, V5, F1, F5")
 
 
-def _otherwise(context: Context) -> Iterator[Finding]:
+def _otherwise(context: Context, journal: Journal) -> Iterator[Finding]:
     """The rows that need NVEs without FlowIDs, VSIDs at both ends of their range, and VMs that send what is too big."""
     variant = at_both_ends(context.scenario).with_nve(flow_ids=FlowIds.NONE)
     variant = variant.with_mtu(tenant=variant.fabric.mtu)
-    with NvgreNet(variant, context.dataplane) as net, Lab(net, variant.policy, context.seed) as lab:
+    with NvgreNet(variant, context.dataplane) as net, Lab(net, variant.policy, context.seed, journal) as lab:
         yield from sending.without_flow_ids(lab)
         yield from sending.sizes(lab, variant.fabric.mtu)
         for pair in distant_pairs(variant.policy):

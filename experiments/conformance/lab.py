@@ -6,7 +6,8 @@ import os
 import random
 import re
 import socket
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
@@ -17,6 +18,7 @@ from scapy.layers.l2 import GRE, Ether
 from scapy.packet import Packet, Raw
 
 from experiments.base import distant_pair
+from experiments.conformance.journal import Frame, Journal
 from experiments.probes import TEST_ETHERTYPE
 from experiments.watch import Place, Sighting, Watch, packet_socket, uplinks, vm_ports
 from nvgre_node.namespace import set_sysctl
@@ -97,8 +99,9 @@ class Shot:
 class Lab:
     """A network under observation. Frames go from `sender` to `receiver`, a VM of its subnet on another host."""
 
-    def __init__(self, net: NvgreNet, policy: Policy, seed: int) -> None:
+    def __init__(self, net: NvgreNet, policy: Policy, seed: int, journal: Journal | None = None) -> None:
         self.net, self.policy = net, policy
+        self.journal = journal if journal is not None else Journal()
         self.rng = random.Random(seed)  # noqa: S311 (addresses and ports, not secrets)
         self.uplinks = {host.name: Uplink.of(host) for host in net.provider_hosts}
         self.everything: list[Sighting] = []
@@ -163,12 +166,17 @@ class Lab:
         """A VM, the sender unless told otherwise, sends frames; each carries a mark."""
         own = vm or self.sender
         control = self._mouths[self.sender.name], bytes(self.ethernet() / mark())
-        return self._shoot(self._mouths[own.name], frames, control, own)
+        return self._shoot(self._mouths[own.name], frames, control, own, f"sent:{own.name}")
 
     def inject(self, *packets: Packet | bytes) -> list[Shot]:
         """Packets arrive from the underlay at the receiver's host; each carries a mark."""
-        mouth = self._underlay[self.receiver.host]
-        return self._shoot(mouth, packets, (mouth, bytes(self.nvgre())), self.sender)
+        host = self.receiver.host
+        mouth = self._underlay[host]
+        return self._shoot(mouth, packets, (mouth, bytes(self.nvgre())), self.sender, f"sent:underlay-to-{host}")
+
+    def look_back(self, seen: Sequence[Sighting]) -> None:
+        """The next findings are about these frames of the whole run, and not about what was sent last."""
+        self.journal.recall([*_seen(seen, b"", ())])
 
     def _shoot(
         self,
@@ -176,15 +184,19 @@ class Lab:
         packets: Sequence[Packet | bytes],
         control: tuple[socket.socket, bytes],
         source: Vm,
+        place: str,
     ) -> list[Shot]:
         before, seen = self.net.dropped(), list[Sighting]()
         sent = [bytes(packet) for packet in packets]
+        frames: list[Frame] = []
         for number, packet in enumerate(sent):
             if number % _AT_ONCE == _AT_ONCE - 1:
                 seen += self._watch.heard(0)
+            frames.append(Frame(time.time(), place, packet, f"sent, {number + 1} of {len(sent)}", sent=True))
             mouth.send(packet)
         # Frames keep their order, so that when the control has arrived, all before it has been dealt with.
         control_mouth, sound = control
+        frames.append(Frame(time.time(), place, sound, "sent behind it: a sound frame, which must arrive"))
         control_mouth.send(sound)
         (awaited,) = _marks(sound)
 
@@ -193,6 +205,7 @@ class Lab:
 
         seen += self._watch.until(arrived) + self._watch.until_quiet(_QUIET_MS)
         self.everything += seen
+        self.journal.record([*frames, *_seen(seen, awaited, sent)])
         alive, reason = arrived(seen), ", ".join(drop.label for drop in self.net.dropped() - before)
         by_mark: dict[bytes, list[Sighting]] = {}
         for sighting in seen:
@@ -217,3 +230,13 @@ class Lab:
 
 def _marks(frame: bytes) -> list[bytes]:
     return list(dict.fromkeys(_MARK.findall(frame)))
+
+
+def _seen(seen: Iterable[Sighting], control: bytes, sent: Sequence[bytes]) -> Iterator[Frame]:
+    """Sightings as the journal keeps them: each says which of the frames that were sent it carries."""
+    numbers = {found: number for number, packet in enumerate(sent, start=1) for found in _marks(packet)}
+    for sighting in seen:
+        carried = _marks(sighting.frame)
+        own = [f"carries {numbers[found]} of {len(sent)}" for found in carried if found in numbers]
+        role = "carries the sound frame" if control in carried else own[0] if own else "seen"
+        yield Frame(sighting.time, f"{sighting.node}:{sighting.interface}", sighting.frame, role)

@@ -78,10 +78,14 @@ def from_the_tenant(lab: Lab) -> Iterator[Finding]:
 def at_the_end(lab: Lab) -> Iterator[Finding]:
     """T1, O1, S1: what VMs saw of the provider, and what the underlay saw of the VMs."""
     pas = {nve.pa.ip.packed for nve in lab.policy.nves}
-    heard = [s.frame for s in lab.everything if s.node not in lab.uplinks]
+    told_vms = [s for s in lab.everything if s.node not in lab.uplinks]
+    heard = [s.frame for s in told_vms]
     told = sum(_is_of_provider(frame, pas) for frame in heard)
+    lab.look_back(told_vms)
     yield _over_all("T1", "at VM ports", "0 frames with a PA", f"{told} frames with a PA" if heard else DEAD)
-    wire = [s.frame for s in lab.everything if s.node in lab.uplinks]
+    on_wire = [s for s in lab.everything if s.node in lab.uplinks]
+    wire = [s.frame for s in on_wire]
+    lab.look_back(on_wire)
     nves = {uplink.mac for uplink in lab.uplinks.values()}
     hops = {uplink.far_mac for uplink in lab.uplinks.values()}
     sources = {packet[6:12].hex(":") for packet in wire}

@@ -178,6 +178,14 @@ ROWS = (
 )
 """Sections 1.1 to 1.9 of the reference, in its order."""
 
+CHOICES: Mapping[str, str] = {
+    "O8": "outer TTL 64, DSCP 0 and ECN 0 (RFC 6040 compatibility mode); what is inside stays as it was",
+    "G11": "strict: a packet with C or S set, or without a key, is dropped, each for a reason of its own",
+    "B6": "dropped, unless the scenario says flood",
+    "F2": "fragments are dropped, and never put together",
+}
+"""What we do where the RFC leaves it open; every row of level `silent` has one."""
+
 BY_ID: Mapping[str, Row] = {row.id: row for row in ROWS}
 
 
@@ -211,7 +219,8 @@ def _samples(row: Row, tried: list[Finding]) -> Iterator[Sample]:
 
 
 def _head(row: Row) -> Sample:
-    return {"row": row.id, "clause": row.clause, "level": row.level, "statement": row.statement}
+    own = {"row": row.id, "clause": row.clause, "level": row.level, "statement": row.statement}
+    return {**own, "choice": CHOICES.get(row.id, "")}
 
 
 def verdicts(samples: Iterable[Sample]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from experiments.results import Sample
 
 _COLUMNS = 16  # as many as the longest section has rows
 _CELL_INCHES = 0.62
-_SECTIONS = {
+SECTIONS = {
     "T": "terms and model",
     "O": "outer headers",
     "G": "GRE header",
@@ -46,7 +46,7 @@ _STATES = {
     "fail": _State("FAILS", style.OUTCOMES["leak"], "white", "//"),
 }
 _ORDER = list(_STATES)
-_BINDING = ("MUST", "MUST NOT")
+BINDING = ("MUST", "MUST NOT")
 _NAMED = 6  # failures that the headline names
 
 
@@ -58,36 +58,36 @@ def draw(samples: Sequence[Sample]) -> Figure:
     """
     if not samples:
         raise ValueError("no samples")
-    verdicts = _verdicts(samples)
-    binding = {rows.text(s, "row") for s in samples if rows.text(s, "level") in _BINDING}
-    sections = {letters: [row for row in verdicts if row[0] in letters.split()] for letters in _SECTIONS}
+    found = verdicts(samples)
+    binding = {rows.text(s, "row") for s in samples if rows.text(s, "level") in BINDING}
+    sections = {letters: [row for row in found if row[0] in letters.split()] for letters in SECTIONS}
     with style.look():
-        figure = style.new_figure(len(_SECTIONS) * _CELL_INCHES + 1.9, title=headline(samples))
+        figure = style.new_figure(len(SECTIONS) * _CELL_INCHES + 1.9, title=headline(samples))
         axes = figure.subplots()
         for top, (letters, own) in enumerate(sections.items()):
-            axes.text(-0.2, top + 0.5, _SECTIONS[letters], ha="right", va="center", fontsize=14, linespacing=1.0)
+            axes.text(-0.2, top + 0.5, SECTIONS[letters], ha="right", va="center", fontsize=14, linespacing=1.0)
             for column, row in enumerate(own):
-                _draw_cell(axes, column, top, row, _STATES[verdicts[row]], row in binding)
+                _draw_cell(axes, column, top, row, _STATES[found[row]], row in binding)
         axes.set_xlim(-4.4, max(_COLUMNS, *map(len, sections.values())))
-        axes.set_ylim(len(_SECTIONS), 0)
+        axes.set_ylim(len(SECTIONS), 0)
         style.bare(axes)
-        _legend(figure, set(verdicts.values()))
+        _legend(figure, set(found.values()))
     return figure
 
 
 def headline(samples: Sequence[Sample]) -> str:
     """The result in words: how many rows hold, which do not, and how many were not tried."""
-    verdicts = _verdicts(samples)
-    counted = Counter(verdicts.values())
+    found = verdicts(samples)
+    counted = Counter(found.values())
     tried = counted["pass"] + counted["fail"]
-    failures = [row for row, verdict in verdicts.items() if verdict == "fail"]
+    failures = [row for row, verdict in found.items() if verdict == "fail"]
     failed = ", ".join(failures[:_NAMED]) + (", ..." if len(failures) > _NAMED else "")
     words = f"{counted['pass']} of {tried} requirements tried hold on the wire"
     open_ = f"{counted['not yet']} not yet, {counted['not applicable']} not applicable"
     return f"{failed} FAIL: {words}; {open_}" if failed else f"{words}; {open_}"
 
 
-def _verdicts(samples: Sequence[Sample]) -> dict[str, str]:
+def verdicts(samples: Sequence[Sample]) -> dict[str, str]:
     """Per row the verdict that matters most."""
     found: dict[str, str] = {}
     for sample in samples:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from experiments import cells
 from experiments.runner import RESULTS
 from experiments.watch import Watch
 from nvgre_node import run
@@ -123,8 +124,10 @@ def test_its_results_have_the_shape_that_the_design_promises(folder: Path) -> No
 
 def test_it_prints_what_it_writes(good: subprocess.CompletedProcess[str], folder: Path) -> None:
     printed = json.loads(good.stdout)
+    samples = [outcome.pop("samples") for outcome in printed["experiments"]]
     written = json.loads((folder / "results.json").read_text())
     assert {key: printed[key] for key in written} == written
+    assert [tuple(own) for own in samples] == [cells.read((folder / "isolation.csv").read_text())]
 
 
 def test_its_folder_has_everything(folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +55,29 @@ def test_every_row_that_is_tried_holds(outcome: Outcome) -> None:
 def test_every_row_that_claims_to_be_checked_was(outcome: Outcome) -> None:
     verdicts = rows.verdicts(outcome.samples)
     assert [row.id for row in rows.ROWS if row.status is Status.CHECKED and verdicts[row.id] != Verdict.PASS] == []
+
+
+def test_every_row_that_was_tried_has_a_capture(outcome: Outcome) -> None:
+    tried = {sample["row"]: sample for sample in outcome.samples if sample["what"]}
+    assert [row for row, sample in tried.items() if not outcome.files.get(str(sample["capture"]))] == []
+    assert [row for row, sample in tried.items() if not sample["packet"]] == []
+
+
+@pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is missing: apt-get install tshark")
+def test_wireshark_reads_in_a_capture_what_went_in_what_was_seen_and_why(outcome: Outcome, tmp_path: Path) -> None:
+    path = tmp_path / "G12.pcapng"
+    path.write_bytes(outcome.files["captures/ebpf/G12.pcapng"])
+    fields = ("frame.interface_name", "gre.flags_and_version", "frame.comment")
+    options = [part for field in fields for part in ("-e", field)]
+    command = ["tshark", "-r", str(path), "-T", "fields", "-E", "separator=|", *options]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    packets = [line.split("|") for line in lines]
+    refused = [(place, comment) for place, flags, comment in packets if flags and int(flags, 0) != 0x2000]
+    assert {place for place, _ in refused} == {"sent:underlay-to-host2", "host2:host2-eth0"}
+    assert "expected delivered to nobody; seen delivered to nobody; pass" in refused[0][1]
+    assert all(comment.startswith("G12 bit ") for _, _, comment in packets)
+    heard = [comment for place, _, comment in packets if place == "contoso_web:eth0"]
+    assert heard == [f"G12 bit {bit} set: carries the sound frame" for bit in (1, 4, 5)]
 
 
 def test_the_page_says_what_the_experiment_found(outcome: Outcome) -> None:

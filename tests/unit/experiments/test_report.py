@@ -105,6 +105,33 @@ def test_samples_that_cannot_be_drawn_are_a_damaged_run(tmp_path: Path) -> None:
         page(tmp_path, isolation(GOOD, samples=({**PROBE, "kind": 7},)))
 
 
+def requirement(row: str, **columns: str) -> Sample:
+    own = {"row": row, "clause": "RFC 7637 3.2", "level": "MUST", "statement": EVIL, "what": "tried", "reason": ""}
+    own |= {"choice": "", "expected": "x", "observed": "x", "verdict": "pass", "packet": "a | GRE 20 00 | b"}
+    return {**own, "capture": f"captures/ebpf/{row}.pcapng", **columns}
+
+
+def test_each_requirement_leads_to_its_capture_where_there_is_one(tmp_path: Path) -> None:
+    samples = (requirement("G1"), requirement("G2"))
+    files = {"captures/ebpf/G1.pcapng": b""}
+    html = page(tmp_path, Outcome("conformance", "ebpf", "two_hosts", (), (), samples, files=files))
+    assert re.findall(r'<a href="(captures/[^"]*)"', html) == ["captures/ebpf/G1.pcapng"]
+    assert EVIL not in html
+    assert "<span>GRE 20 00</span>" in html
+
+
+def test_a_requirement_says_what_failed_what_was_chosen_and_why_nothing_was_tried(tmp_path: Path) -> None:
+    samples = (
+        requirement("G1", observed="y", verdict="fail"),
+        requirement("G11", level="silent", choice="strict"),
+        requirement("O4", what="", verdict="not yet", reason="no VLANs"),
+    )
+    html = page(tmp_path, Outcome("conformance", "ebpf", "two_hosts", (), (GOOD,), samples))
+    assert "<strong>tried: expected x; seen y</strong>" in html
+    assert '<span class="choice">Our choice</span> strict' in html
+    assert '<p class="tried">no VLANs</p>' in html
+
+
 def test_every_explanation_is_complete() -> None:
     for explanation in EXPLANATIONS.values():
         assert explanation.question.endswith("?")

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,12 @@ def test_tables_carry_the_data_plane_only_where_several_ran_the_experiment(tmp_p
 
 def test_the_same_experiment_twice_gets_two_tables(tmp_path: Path) -> None:
     assert len(set(saved(tmp_path, outcome(), outcome(), outcome()).stems)) == 3
+
+
+def test_further_files_of_an_outcome_lie_in_folders_of_the_run(tmp_path: Path) -> None:
+    run = saved(tmp_path, replace(outcome(), files={"captures/ebpf/G12.pcapng": b"packets"}))
+    assert (run.folder / "captures/ebpf/G12.pcapng").read_bytes() == b"packets"
+    assert Run.open(run.folder).outcomes == run.outcomes
 
 
 def test_a_name_cannot_leave_the_folder(tmp_path: Path) -> None:

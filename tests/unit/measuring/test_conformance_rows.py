@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 
 from experiments.base import Context, distant_pairs
 from experiments.conformance import at_both_ends, outcome, rows
+from experiments.conformance.journal import Frame, Journal
 from experiments.conformance.page import page, tally
-from experiments.conformance.rows import BY_ID, LEVELS, OPTIONAL, ROWS, Finding, Row, Status
+from experiments.conformance.rows import BY_ID, CHOICES, LEVELS, OPTIONAL, ROWS, Finding, Row, Status
 from experiments.plots import conformance as plot
 from experiments.results import Sample, Verdict
 from topologies import load
@@ -73,6 +75,11 @@ def test_what_claims_to_be_checked_appears_in_code_that_checks_and_nothing_else_
     assert words & set(BY_ID) == {row.id for row in ROWS if row.status is Status.CHECKED}
 
 
+def test_where_the_rfc_leaves_it_open_our_choice_is_named() -> None:
+    assert {row.id for row in ROWS if row.level == "silent"} <= set(CHOICES) <= set(BY_ID)
+    assert {sample["row"]: sample["choice"] for sample in found() if sample["choice"]} == CHOICES
+
+
 # Samples
 
 
@@ -112,6 +119,29 @@ def test_an_optional_row_is_reported_and_decides_nothing() -> None:
     assert BY_ID["G8"].level in OPTIONAL
     assert verdict(GOOD, ENTROPY) == (Verdict.PASS, 1)
     assert rows.verdicts(found(GOOD, ENTROPY))["G8"] == "fail"
+
+
+def test_a_run_holds_a_capture_per_row_and_its_samples_lead_there() -> None:
+    journal = Journal()
+
+    def tried() -> Iterator[Finding]:
+        journal.record([Frame(1.0, "sent:web", bytes(60), "sent, 1 of 1", sent=True)])
+        yield GOOD
+
+    asked = Context(load("contoso_fabrikam"), "ebpf", lambda *_: None)
+    result = outcome(asked, list(journal.follow(tried())), journal)
+    assert list(result.files) == ["captures/ebpf/I6.pcapng"]
+    (sample,) = (sample for sample in result.samples if sample["capture"])
+    assert (sample["row"], sample["capture"]) == ("I6", "captures/ebpf/I6.pcapng")
+    assert sample["packet"]
+
+
+def test_a_sample_says_what_was_asked_by_whom_what_was_sent_expected_and_seen() -> None:
+    (sample,) = of("I6", found(GOOD))
+    asked = ("row", "clause", "level", "what", "sent", "expected", "observed", "verdict")
+    assert [sample[column] for column in asked] == [
+        "I6", "RFC 7637 3.3", "MUST", "VID 10", "a packet", "delivered to nobody", "delivered to nobody", "pass",
+    ]  # fmt: skip
 
 
 def test_a_run_in_which_nothing_was_tried_has_not_passed() -> None:
