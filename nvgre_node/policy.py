@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6
 from typing import TypeVar
 
 from nvgre_node.errors import BadInputError
+from nvgre_node.wire import octets
 
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
@@ -41,6 +42,14 @@ class UnknownUnicast(StrEnum):
 
     DROP = "drop"
     FLOOD = "flood"
+
+
+class SourceCheck(StrEnum):
+    """What a VM's frames must prove of their origin (C1): nothing, its MAC address, or also its CAs."""
+
+    NONE = "none"
+    MAC = "mac"
+    CA = "ca"
 
 
 class UnknownNameError(BadInputError):
@@ -85,6 +94,7 @@ class Nve:
     too_big: TooBig = TooBig.TELL
     unknown: UnknownUnicast = UnknownUnicast.DROP
     clamp_mss: bool = False
+    source_check: SourceCheck = SourceCheck.NONE
 
 
 @dataclass(frozen=True)
@@ -109,6 +119,13 @@ class Port:
 
     interface: str
     vsid: int
+    mac: str
+    cas: tuple[Address, ...]
+
+    @property
+    def sources(self) -> tuple[Address, ...]:
+        """The addresses that its VM may send from (C1): its CAs, and the link-local one made from its MAC address."""
+        return *self.cas, link_local(self.mac)
 
 
 @dataclass(frozen=True)
@@ -192,11 +209,14 @@ class Policy:
 
     def for_host(self, host: str) -> NvePolicy:
         """What the NVE of one provider host must know, and no more (P2): the subnets that have a port there."""
-        ports = tuple(Port(vm.name, self.vsid_of(vm)) for vm in self.vms if vm.host == host)
+        ports = tuple(self._port(vm) for vm in self.vms if vm.host == host)
         served = {port.vsid for port in ports}
         records = tuple(r for r in self.records if r.vsid in served or r.deliver_vsid in served)
         members = {vsid: tuple(sorted(self._pas_of(vsid) - {self.nve(host).pa.ip})) for vsid in served}
         return NvePolicy(self.nve(host), ports, records, members)
+
+    def _port(self, vm: Vm) -> Port:
+        return Port(vm.name, self.vsid_of(vm), vm.mac, tuple(ca.ip for ca in vm.cas))
 
     def _pas_of(self, vsid: int) -> set[IPv4Address]:
         return {self.nve(vm.host).pa.ip for vm in self.vms if self.vsid_of(vm) == vsid}
@@ -245,6 +265,12 @@ class Policy:
         if shared is None:
             raise UnknownNameError(f"{name} and {sender.name} share no IP version")
         return shared
+
+
+def link_local(mac: str) -> IPv6Address:
+    """The IPv6 link-local address that is made from a MAC address (RFC 4291 appendix A, RFC 2464 section 4)."""
+    own = octets(mac)
+    return IPv6Address(b"\xfe\x80" + bytes(6) + bytes([own[0] ^ 0x02]) + own[1:3] + b"\xff\xfe" + own[3:])
 
 
 def _address(text: str) -> Address | None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, StrictBool, StrictStr
 
-from nvgre_node.policy import Address, FlowIds, Network, TooBig, UnknownUnicast
+from nvgre_node.policy import Address, FlowIds, Network, SourceCheck, TooBig, UnknownUnicast
 from topologies import values
 
 Name = Annotated[str, PlainValidator(values.name)]
@@ -53,6 +53,7 @@ class NvePart(Part):
     too_big: TooBig = TooBig.TELL
     unknown: UnknownUnicast = UnknownUnicast.DROP
     clamp_mss: StrictBool = False
+    source_check: SourceCheck = SourceCheck.NONE
 
 
 class HostPart(Part):

@@ -8,13 +8,13 @@ from dataclasses import replace
 from itertools import chain
 
 from experiments.base import Context, distant_pair, distant_pairs
-from experiments.conformance import reaching, receiving, rows, sending
+from experiments.conformance import guarding, reaching, receiving, rows, sending
 from experiments.conformance.journal import Journal
 from experiments.conformance.lab import Lab
 from experiments.conformance.rows import Finding
 from experiments.results import Measurement, Outcome, Sample, Verdict
 from nvgre_node.net import NvgreNet
-from nvgre_node.policy import FlowIds
+from nvgre_node.policy import FlowIds, SourceCheck
 from nvgre_node.wire import VSID_FIRST, VSID_LAST
 from topologies import Scenario
 
@@ -30,7 +30,7 @@ def run(context: Context) -> Outcome:
     """
     distant_pair(context.scenario.policy)
     journal = Journal()
-    tried = chain(_as_it_is(context, journal), _otherwise(context, journal))
+    tried = chain(_as_it_is(context, journal), _otherwise(context, journal), _guarded(context, journal))
     return outcome(context, list(journal.follow(tried)), journal)
 
 
@@ -73,7 +73,20 @@ def _otherwise(context: Context, journal: Journal) -> Iterator[Finding]:
             lab.turn_to(*pair)
             if lab.vsid in {VSID_FIRST, VSID_LAST}:
                 yield from sending.carried(lab)
+
+
+def _guarded(context: Context, journal: Journal) -> Iterator[Finding]:
+    """The rows that need NVEs which check what they may also trust."""
+    variant = guarded(context.scenario)
+    with NvgreNet(variant, context.dataplane) as net, Lab(net, variant.policy, context.seed, journal) as lab:
+        for row in guarding.GUARDING:
+            yield from row(lab)
     context.progress(1, 1, "done")
+
+
+def guarded(scenario: Scenario) -> Scenario:
+    """The same network, in which every NVE checks where its VMs' frames come from."""
+    return scenario.with_nve(source_check=SourceCheck.CA)
 
 
 def at_both_ends(scenario: Scenario) -> Scenario:

@@ -25,7 +25,7 @@ from nvgre_node.namespace import set_sysctl
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import ProviderHost, TenantVM
 from nvgre_node.policy import Policy, Vm
-from nvgre_node.wire import GRE_PROTOCOL
+from nvgre_node.wire import GRE_PROTOCOL, octets
 
 NOBODY = "delivered to nobody"
 DEAD = "nothing gets through, not even a sound frame"
@@ -166,13 +166,17 @@ class Lab:
         """A VM, the sender unless told otherwise, sends frames; each carries a mark."""
         own = vm or self.sender
         control = self._mouths[self.sender.name], bytes(self.ethernet() / mark())
-        return self._shoot(self._mouths[own.name], frames, control, own, f"sent:{own.name}")
+        sent = [bytes(frame) for frame in frames]
+        origins = [frame[6:12] for frame in sent]
+        return self._shoot(self._mouths[own.name], sent, control, origins, f"sent:{own.name}")
 
     def inject(self, *packets: Packet | bytes) -> list[Shot]:
         """Packets arrive from the underlay at the receiver's host; each carries a mark."""
         host = self.receiver.host
         mouth = self._underlay[host]
-        return self._shoot(mouth, packets, (mouth, bytes(self.nvgre())), self.sender, f"sent:underlay-to-{host}")
+        sent = [bytes(packet) for packet in packets]
+        origins = [octets(self.sender.mac)] * len(sent)
+        return self._shoot(mouth, sent, (mouth, bytes(self.nvgre())), origins, f"sent:underlay-to-{host}")
 
     def look_back(self, seen: Sequence[Sighting]) -> None:
         """The next findings are about these frames of the whole run, and not about what was sent last."""
@@ -181,13 +185,13 @@ class Lab:
     def _shoot(
         self,
         mouth: socket.socket,
-        packets: Sequence[Packet | bytes],
+        sent: Sequence[bytes],
         control: tuple[socket.socket, bytes],
-        source: Vm,
+        origins: Sequence[bytes],
         place: str,
     ) -> list[Shot]:
+        """Sends, and sorts what was seen; `origins` are the MAC addresses that the inner frames come from."""
         before, seen = self.net.dropped(), list[Sighting]()
-        sent = [bytes(packet) for packet in packets]
         frames: list[Frame] = []
         for number, packet in enumerate(sent):
             if number % _AT_ONCE == _AT_ONCE - 1:
@@ -211,19 +215,22 @@ class Lab:
         for sighting in seen:
             for found in _marks(sighting.frame):
                 by_mark.setdefault(found, []).append(sighting)
-        return [self._shot(packet, source, by_mark.get(_marks(packet)[0], []), alive, reason) for packet in sent]
+        return [
+            self._shot(packet, origin, by_mark.get(_marks(packet)[0], []), alive, reason)
+            for packet, origin in zip(sent, origins, strict=True)
+        ]
 
-    def _shot(self, sent: bytes, sender: Vm, seen: list[Sighting], alive: bool, reason: str) -> Shot:
+    def _shot(self, sent: bytes, origin: bytes, seen: list[Sighting], alive: bool, reason: str) -> Shot:
         heard: list[tuple[str, bytes]] = []
         out: dict[str, list[bytes]] = {host: [] for host in self.uplinks}
         into: dict[str, list[bytes]] = {host: [] for host in self.uplinks}
         for sighting in seen:
-            source = sighting.frame[6:12].hex(":")
+            source = sighting.frame[6:12]
             if (uplink := self.uplinks.get(sighting.node)) and is_icmp(sighting.frame):
                 continue  # an ICMP error quotes the frame and does not carry it
             if uplink:
-                (out if source == uplink.mac else into)[sighting.node].append(sighting.frame)
-            elif source == sender.mac.lower():  # else it is an answer that quotes the frame
+                (out if source == octets(uplink.mac) else into)[sighting.node].append(sighting.frame)
+            elif source == origin:  # else it is an answer that quotes the frame
                 heard.append((sighting.node, sighting.frame))
         return Shot(sent, alive, tuple(heard), out, into, reason)
 

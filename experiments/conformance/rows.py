@@ -171,7 +171,7 @@ ROWS = (
     _not_yet("S2", "4.10", "desc", "the NVE answers ARP from its records", "ARP is carried to every NVE of the subnet"),
     _not_yet("S3", "4.10", "desc", "virtual subnets span physical ones; VMs move", _LIVE),
     _not_yet("S4", "4.10", "desc", "broadcast is avoided, or becomes multicast", _GROUPS),
-    _row("C1", "5", "desc", "spoofing is contained: an unlisted source PA reaches nobody"),
+    _row("C1", "5", "desc", "spoofing is contained: an unlisted PA, or a forged CA or MAC, reaches nobody"),
     _never("C2", "5", "desc", "the control plane is secured", "policy never travels over a network"),
     _row("C3", "5", "desc", "tenants cannot reach the provider's addresses"),
     _never("C4", "5", "desc", "GRE has no checksum: the path must detect errors", "a duty of the path, not of NVEs"),

@@ -34,6 +34,8 @@ class Drop(IntEnum):
     SOURCE_PA = 18
     INNER_TAG = 19
     NOT_LOCAL = 20
+    SOURCE_MAC = 21
+    SOURCE_CA = 22
 
     @property
     def label(self) -> str:

@@ -12,13 +12,14 @@ from nvgre_node.dataplane.base import NO_SUBNET, Drop, SubnetCounters
 from nvgre_node.dataplane.build import object_file
 from nvgre_node.dataplane.libbpf import Map, Object
 from nvgre_node.packet import path_mtu_listener
-from nvgre_node.policy import FlowIds, LookupRecord, Nve, NvePolicy, TooBig, UnknownUnicast
+from nvgre_node.policy import FlowIds, LookupRecord, Nve, NvePolicy, Port, SourceCheck, TooBig, UnknownUnicast
 from nvgre_node.wire import octets
 
 # The layouts of bpf/policy.h and bpf/counters.h. PAs are in network order, all else in the machine's.
 _U32 = struct.Struct("=I")
-_NVE = struct.Struct("=4sBBBB")
-_PORT = struct.Struct("=II")
+_NVE = struct.Struct("=4sBBBBB3x")
+_PORT = struct.Struct("=II6sxx")
+_SOURCE_KEY = struct.Struct("=II16s")
 _RECORD_KEY = struct.Struct("=I6sxx")
 _RECORD = struct.Struct("=I4sI")
 _PEER_KEY = struct.Struct("=I4s")
@@ -70,12 +71,18 @@ class EbpfDataPlane:
     def _write(self, policy: NvePolicy, index: dict[str, int]) -> None:
         maps = self.loaded.maps
         for port in policy.ports:
-            maps["ports"][_U32.pack(index[port.interface])] = _PORT.pack(port.vsid, self._slots[port.vsid])
+            self._write_port(port, index[port.interface])
         for record in policy.records:
             key = _RECORD_KEY.pack(record.vsid, octets(record.mac))
             maps["records"][key] = self._record(policy, record, index)
         for vsid in policy.vsids:
             self._write_subnet(policy, vsid, index)
+
+    def _write_port(self, port: Port, ifindex: int) -> None:
+        maps = self.loaded.maps
+        maps["ports"][_U32.pack(ifindex)] = _PORT.pack(port.vsid, self._slots[port.vsid], octets(port.mac))
+        for source in port.sources:
+            maps["sources"][_SOURCE_KEY.pack(ifindex, source.version, source.packed)] = b"\1"
 
     @staticmethod
     def _record(policy: NvePolicy, record: LookupRecord, index: dict[str, int]) -> bytes:
@@ -117,6 +124,7 @@ def _nve(nve: Nve) -> bytes:
         nve.too_big is TooBig.TELL,
         nve.unknown is UnknownUnicast.FLOOD,
         nve.clamp_mss,
+        list(SourceCheck).index(nve.source_check),
     )
 
 

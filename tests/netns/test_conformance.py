@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from experiments import conformance
 from experiments.base import Context
-from experiments.conformance import reaching, receiving, rows, sending
+from experiments.conformance import guarding, reaching, receiving, rows, sending
 from experiments.conformance.lab import Lab
 from experiments.conformance.page import page
 from experiments.conformance.rows import Finding, Status
@@ -22,7 +22,7 @@ from nvgre_node.dataplane import ebpf
 from nvgre_node.dataplane.libbpf import Object
 from nvgre_node.errors import BadInputError
 from nvgre_node.net import NvgreNet
-from topologies import load
+from topologies import Scenario, load
 
 from .mutation import Mutant
 
@@ -106,6 +106,7 @@ class Fault:
     mutant: Mutant
     tried: Rows
     rows: tuple[str, ...]
+    variant: Callable[[Scenario], Scenario] = field(default=lambda scenario: scenario)
 
 
 FAULTS = {
@@ -131,6 +132,18 @@ FAULTS = {
     ),
     "any PA may send": Fault(
         Mutant("decapsulate.h", "return DROP_SOURCE_PA;", "return DROP_REASONS;"), receiving.senders, ("C1",)
+    ),
+    "VMs may forge MAC addresses": Fault(
+        Mutant("source_check.h", "return DROP_SOURCE_MAC;", "return DROP_REASONS;"),
+        guarding.forgeries,
+        ("C1",),
+        conformance.guarded,
+    ),
+    "VMs may forge CAs": Fault(
+        Mutant("source_check.h", "return DROP_SOURCE_CA;", "return DROP_REASONS;"),
+        guarding.forgeries,
+        ("C1",),
+        conformance.guarded,
     ),
     "reserved bits are ignored": Fault(
         Mutant("wire.h", "GRE_RESERVED 0x0c00", "GRE_RESERVED 0x0000"), receiving.header_bits, ("G12",)
@@ -173,13 +186,14 @@ FAULTS = {
 def test_a_fault_fails_its_rows_and_no_others(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     programs = fault.mutant.compiled(tmp_path)
     monkeypatch.setattr(ebpf, "object_file", lambda: programs)
-    assert sorted(failed(tried(fault.tried))) == sorted(fault.rows)
+    assert sorted(failed(tried(fault.tried, fault.variant))) == sorted(fault.rows)
 
 
-def tried(what: Rows) -> Outcome:
-    """The outcome of trying a few rows."""
+def tried(what: Rows, variant: Callable[[Scenario], Scenario]) -> Outcome:
+    """The outcome of trying a few rows on a variant of the network."""
     asked = context()
-    with NvgreNet(asked.scenario) as net, Lab(net, asked.scenario.policy, asked.seed) as lab:
+    scenario = variant(asked.scenario)
+    with NvgreNet(scenario) as net, Lab(net, scenario.policy, asked.seed) as lab:
         return conformance.outcome(asked, list(what(lab)))
 
 

@@ -27,6 +27,9 @@ enum drop {
 	DROP_SOURCE_PA,
 	DROP_INNER_TAG,
 	DROP_NOT_LOCAL,
+	/* from a VM, as forged (C1) */
+	DROP_SOURCE_MAC,
+	DROP_SOURCE_CA,
 	DROP_REASONS
 };
 

@@ -3,6 +3,7 @@
  * Read this file first; each step is a header of its own, in the order in which a packet meets them.
  */
 #include "decapsulate.h"
+#include "source_check.h"
 
 #define MAX_TAGS 4
 /* Ethernet, IPv4 with all its options or IPv6, and the fixed part of TCP. */
@@ -42,6 +43,9 @@ int from_port(struct __sk_buff *skb)
 	struct ethhdr *eth = (void *)(long)skb->data;
 	if ((void *)(eth + 1) > (void *)(long)skb->data_end)
 		return drop(skb, port->slot, DROP_MALFORMED);
+	enum drop fault = source_fault(skb, ifindex, port, eth);
+	if (fault != DROP_REASONS)
+		return drop(skb, port->slot, fault);
 	int is_group = eth->h_dest[0] & 1;
 	struct record *record = find_record(port->vsid, eth->h_dest);
 	if (is_group || (!record && nve.flood_unknown)) {

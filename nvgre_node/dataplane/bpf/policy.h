@@ -12,14 +12,20 @@ struct nve {
 	__u8 tell_too_big;     /* 0: the black hole */
 	__u8 flood_unknown;    /* B6; 0: unknown unicast is dropped */
 	__u8 clamp_mss;        /* 0: what VMs agree on is theirs */
+	__u8 source_check;     /* C1: enum source_check */
+	__u8 reserved[3];
 };
 
 const volatile struct nve nve SEC(".rodata.nve");
 
-/* By interface index: the virtual subnet of a VM's port. */
+enum source_check { SOURCE_CHECK_NONE, SOURCE_CHECK_MAC, SOURCE_CHECK_CA };
+
+/* By interface index: the virtual subnet of a VM's port, and the VM's MAC address. */
 struct port {
 	__u32 vsid;
 	__u32 slot;
+	__u8 mac[ETH_ALEN];
+	__u16 reserved;
 };
 
 struct {
@@ -29,6 +35,21 @@ struct {
 	__type(key, __u32);
 	__type(value, struct port);
 } ports SEC(".maps");
+
+/* C1: the addresses that the VM at a port may send from. */
+struct source_key {
+	__u32 ifindex;
+	__u32 version;
+	struct in6_addr address; /* IPv4: in the first word, the others 0 */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct source_key);
+	__type(value, __u8);
+} sources SEC(".maps");
 
 /* By VSID: the subnets that this host serves. */
 struct {

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.dataplane.model import mss
 from nvgre_node.dataplane.model.headers import DF, ipv4, is_group, strip_tags
+from nvgre_node.dataplane.model.source_check import source_fault
 from nvgre_node.dataplane.model.state import Counted, Path, Result, State, dropped
 from nvgre_node.dataplane.model.too_big import too_big
 from nvgre_node.policy import FlowIds, LookupRecord, UnknownUnicast
@@ -33,6 +34,9 @@ def from_port(state: State, port: str, vsid: int, frame: bytes) -> Result:
         return dropped(vsid, Drop.TAG_DEPTH)
     if len(untagged) < ETHERNET_BYTES:
         return dropped(vsid, Drop.MALFORMED)
+    forged = source_fault(state.policy.nve.source_check, state.port(port), untagged)
+    if forged is not None:
+        return dropped(vsid, forged)
     destination = untagged[:6]
     if is_group(destination):
         return flood(state, port, vsid, untagged)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from nvgre_node.dataplane.base import Drop
-from nvgre_node.policy import LookupRecord, NvePolicy
+from nvgre_node.policy import LookupRecord, NvePolicy, Port
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,10 @@ class State:
     def vsid_of(self, interface: str) -> int | None:
         """The VSID of a VM's port, or None for an uplink."""
         return next((port.vsid for port in self.policy.ports if port.interface == interface), None)
+
+    def port(self, interface: str) -> Port:
+        """The port of an interface name, which there is."""
+        return next(port for port in self.policy.ports if port.interface == interface)
 
     def ports_in(self, vsid: int) -> list[str]:
         """The ports of a virtual subnet on this host."""

@@ -4,8 +4,11 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scapy.utils6 import in6_mactoifaceid
 
-from nvgre_node.policy import LookupRecord, Nve, Policy, Port, Step, UnknownNameError, VirtualSubnet, Vm
+from nvgre_node.policy import LookupRecord, Nve, Policy, Port, Step, UnknownNameError, VirtualSubnet, Vm, link_local
 
 PREFIXES = (IPv4Network("10.0.0.0/24"), IPv6Network("fd00:10::/64"))
 HOST1, HOST2, HOST3 = (IPv4Address(f"192.168.0.{n}") for n in (1, 2, 3))
@@ -89,8 +92,27 @@ def test_pointing_to_leaves_the_policy_it_starts_from_alone() -> None:
 
 
 def test_a_host_is_told_of_its_own_ports_only_p2() -> None:
-    assert POLICY.for_host("host1").ports == (Port("red1", 5000), Port("red3", 5000), Port("blue1", 6000))
-    assert POLICY.for_host("host3").ports == (Port("blue3", 6000),)
+    assert [(port.interface, port.vsid) for port in POLICY.for_host("host1").ports] == [
+        ("red1", 5000),
+        ("red3", 5000),
+        ("blue1", 6000),
+    ]
+    assert POLICY.for_host("host3").ports == (
+        Port("blue3", 6000, "02:00:00:00:0b:05", (ip_address("10.0.0.5"), ip_address("fd00:10::5"))),
+    )
+
+
+def test_a_vm_may_send_from_its_customer_addresses_and_the_link_local_one_of_its_mac_c1() -> None:
+    (port,) = POLICY.for_host("host3").ports
+
+    assert [str(source) for source in port.sources] == ["10.0.0.5", "fd00:10::5", "fe80::ff:fe00:b05"]
+
+
+@given(octets=st.binary(min_size=6, max_size=6))
+def test_a_link_local_address_is_made_as_scapy_makes_it(octets: bytes) -> None:
+    mac = octets.hex(":")
+
+    assert link_local(mac) == ip_address("fe80::" + in6_mactoifaceid(mac))
 
 
 def test_a_host_is_told_only_of_subnets_that_have_a_port_there_p2() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nvgre_node.policy import FlowIds, TooBig
+from nvgre_node.policy import FlowIds, SourceCheck, TooBig
 from topologies import Scenario, load
 
 from .scenario_cases import FLAT, ROUTED, edited, wrong_with
@@ -56,12 +56,13 @@ def test_a_mac_is_kept_in_small_letters(tmp_path: Path) -> None:
 
 
 def test_mtu_and_nve_apply_to_the_whole_network(tmp_path: Path) -> None:
-    settings = "mtu: {underlay: 9042, tenant: 9000}\nnve: {flow_ids: none, too_big: drop, clamp_mss: true}\nhosts:\n"
+    choices = "flow_ids: none, too_big: drop, clamp_mss: true, source_check: ca"
+    settings = f"mtu: {{underlay: 9042, tenant: 9000}}\nnve: {{{choices}}}\nhosts:\n"
     scenario = loaded(edited(FLAT, {"hosts:\n": settings}), tmp_path)
 
     assert (scenario.fabric.mtu, scenario.tenant_mtu) == (9042, 9000)
-    chosen = {(nve.flow_ids, nve.too_big, nve.clamp_mss) for nve in scenario.policy.nves}
-    assert chosen == {(FlowIds.NONE, TooBig.DROP, True)}
+    chosen = {(nve.flow_ids, nve.too_big, nve.clamp_mss, nve.source_check) for nve in scenario.policy.nves}
+    assert chosen == {(FlowIds.NONE, TooBig.DROP, True, SourceCheck.CA)}
 
 
 def test_a_link_between_routers_is_there_once(tmp_path: Path) -> None:

@@ -139,6 +139,11 @@ VALUES: list[Case] = [
         ["3:17: nve.flow_ids: 'random' is not 'flow' or 'none'"],
     ),
     Case(
+        "a source check that there is not",
+        {"hosts:\n": "nve: {source_check: ip}\nhosts:\n"},
+        ["3:21: nve.source_check: 'ip' is not 'none', 'mac' or 'ca'"],
+    ),
+    Case(
         "a scenario name with a blank",
         {"name: net": "name: my net"},
         ["1:7: name: 'my net' is not a name (small letters, digits and underscores, a letter first)"],

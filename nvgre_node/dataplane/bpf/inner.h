@@ -1,0 +1,81 @@
+/* Reading the IP packet in an inner frame: its addresses, and what its upper layer is and where that starts. */
+#pragma once
+#include "wire.h"
+
+#define MAX_EXTENSIONS 6
+#define UNKNOWN_PROTOCOL 256 /* more than a byte can say */
+
+/* Bytes are copied out of the packet: its headers may be anywhere in it, and not in its linear part. */
+struct inner_packet {
+	__u8 version; /* 4 or 6; 0: no IP packet, or not even its fixed header */
+	__u8 later;   /* a fragment that is not the first: it has no part of the upper layer's header */
+	__u16 protocol; /* of the upper layer, or UNKNOWN_PROTOCOL */
+	__u32 at;       /* where the upper layer starts in the frame, or 0: not here */
+	struct in6_addr source, destination; /* IPv4: in the first word, the others 0 */
+};
+
+static __always_inline __be16 ethertype_of(const struct __sk_buff *skb)
+{
+	__be16 ethertype = 0;
+	bpf_skb_load_bytes(skb, offsetof(struct ethhdr, h_proto), &ethertype, sizeof(ethertype));
+	return ethertype;
+}
+
+static __always_inline int is_extension(__u32 protocol)
+{
+	return protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_ROUTING || protocol == IPPROTO_DSTOPTS;
+}
+
+static __always_inline void read_inner4(const struct __sk_buff *skb, struct inner_packet *packet)
+{
+	struct iphdr ip;
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
+		return;
+	packet->version = 4;
+	packet->source.s6_addr32[0] = ip.saddr;
+	packet->destination.s6_addr32[0] = ip.daddr;
+	packet->protocol = ip.protocol;
+	packet->later = !!(ip.frag_off & bpf_htons(IP_OFFSET));
+	packet->at = packet->later ? 0 : ETH_HLEN + ip.ihl * 4;
+}
+
+static __always_inline void read_inner6(const struct __sk_buff *skb, struct inner_packet *packet)
+{
+	struct ipv6hdr ip;
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
+		return;
+	packet->version = 6;
+	packet->source = ip.saddr;
+	packet->destination = ip.daddr;
+	__u32 protocol = ip.nexthdr, at = ETH_HLEN + sizeof(ip);
+	for (int i = 0; i < MAX_EXTENSIONS; i++) {
+		__u8 extension[8]; /* next header, length, and in a fragment header: offset */
+		int fragment = protocol == IPPROTO_FRAGMENT;
+		if (!fragment && !is_extension(protocol))
+			break;
+		if (bpf_skb_load_bytes(skb, at, extension, sizeof(extension)))
+			return;
+		protocol = extension[0];
+		if (fragment && (extension[2] || extension[3] & 0xf8)) {
+			packet->later = 1;
+			if (!is_extension(protocol)) /* else the upper layer is further on, in another fragment */
+				packet->protocol = protocol;
+			return;
+		}
+		at += fragment ? 8 : (extension[1] + 1) * 8;
+	}
+	if (protocol == IPPROTO_FRAGMENT || is_extension(protocol))
+		return;
+	packet->protocol = protocol;
+	packet->at = at;
+}
+
+static __always_inline void read_inner(const struct __sk_buff *skb, struct inner_packet *packet)
+{
+	*packet = (struct inner_packet){.protocol = UNKNOWN_PROTOCOL};
+	__be16 ethertype = ethertype_of(skb);
+	if (ethertype == bpf_htons(ETH_P_IP))
+		read_inner4(skb, packet);
+	else if (ethertype == bpf_htons(ETH_P_IPV6))
+		read_inner6(skb, packet);
+}
