@@ -61,7 +61,7 @@ class Bench:
         self.paths = (
             Path("NVGRE", net[a.name], net[b.name], str(b.ca(version))),
             Path("VXLAN", net[a.name], net[b.name], vxlan.ADDRESSES[1]),
-            Path("underlay", net[a.host], net[b.host], str(policy.nve(b.host).pa.ip)),
+            Path("underlay", net[a.host], net[b.host], str(policy.pa_of(b))),
         )
         self._stack = ExitStack()
         for path in self.paths:

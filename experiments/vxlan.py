@@ -19,7 +19,7 @@ def add(net: NvgreNet, vms: tuple[TenantVM, TenantVM], mtu: int) -> list[Place]:
     This is what an administrator would set up: one Linux bridge per host, static remote, no learning.
     """
     hosts = tuple(net[vm.vm.host] for vm in vms)
-    pas = [str(host.policy.nve.pa.ip) for host in hosts]
+    pas = [str(host.policy.nve.pas[0].ip) for host in hosts]
     made = []
     for own, vm, host in zip((0, 1), vms, hosts, strict=True):
         _attach_vm(vm, host, ADDRESSES[own], mtu)

@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+from nvgre_node.policy import Address, Interface, Network
 
 
 @dataclass(frozen=True)
 class Attachment:
-    """One end of a link: the node and its address there."""
+    """One end of a link: the node and its addresses there."""
 
     node: str
-    address: IPv4Interface
+    addresses: tuple[Interface, ...]
+
+    def next_hop(self, version: int) -> Address | None:
+        """The address by which others route through it, or None where it has none of an IP version."""
+        return next((address.ip for address in self.addresses if address.version == version), None)
 
 
 @dataclass(frozen=True)
 class FabricLink:
-    """A point-to-point link of the underlay. Both addresses are in one prefix."""
+    """A point-to-point link of the underlay. Both ends have addresses in the same prefixes."""
 
     a: Attachment
     b: Attachment
@@ -33,8 +38,8 @@ class FabricLink:
 class Route:
     """A provider route: `prefix` is reached by way of `next_hop`."""
 
-    prefix: IPv4Network
-    next_hop: IPv4Address
+    prefix: Network
+    next_hop: Address
 
 
 @dataclass(frozen=True)
@@ -54,15 +59,15 @@ class Fabric:
             table.setdefault(link.b.node, []).append((link.b, link.a))
         return table
 
-    def addresses(self, node: str) -> tuple[IPv4Interface, ...]:
-        """A node's address on each of its links, in the order in which the links are listed."""
-        return tuple(own.address for own, _ in self._neighbours.get(node, []))
+    def addresses(self, node: str) -> tuple[Interface, ...]:
+        """A node's addresses, in the order in which its links are listed."""
+        return tuple(address for own, _ in self._neighbours.get(node, []) for address in own.addresses)
 
     def routes(self, node: str) -> tuple[Route, ...]:
         """A node's static routes: the fewest hops to each prefix that it is not itself attached to (U2)."""
         attached = {address.network for address in self.addresses(node)}
-        found: dict[IPv4Network, IPv4Address] = {}
-        queue = deque((far.node, far.address.ip) for _, far in self._neighbours.get(node, []))
+        found: dict[Network, Address] = {}
+        queue = deque((far.node, far) for _, far in self._neighbours.get(node, []))
         seen = {node}
         while queue:
             at, first_hop = queue.popleft()
@@ -72,7 +77,8 @@ class Fabric:
             if at not in self.routers:  # provider hosts do not forward
                 continue
             for own, far in self._neighbours[at]:
-                if own.address.network not in attached:
-                    found.setdefault(own.address.network, first_hop)
+                for prefix in {address.network: None for address in own.addresses if address.network not in attached}:
+                    if (next_hop := first_hop.next_hop(prefix.version)) is not None:
+                        found.setdefault(prefix, next_hop)
                 queue.append((far.node, first_hop))
         return tuple(Route(prefix, hop) for prefix, hop in found.items())

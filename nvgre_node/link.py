@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,22 +14,22 @@ from nvgre_node.node import NamespacedNode
 
 
 class VethLink(Link):
-    """A veth pair between two nodes, up, with an MTU (bytes of IP packet) and an optional address on each end."""
+    """A veth pair between two nodes, up, with an MTU (bytes of IP packet) and optional addresses on each end."""
 
     def __init__(
         self,
         node1: NamespacedNode,
         node2: NamespacedNode,
         mtu: int = 1500,
-        address1: str | None = None,
-        address2: str | None = None,
+        addresses1: Sequence[str] = (),
+        addresses2: Sequence[str] = (),
         **params: Any,
     ) -> None:
         super().__init__(node1, node2, **params)
         self.mtu = mtu
-        for intf, address in ((self.intf1, address1), (self.intf2, address2)):
+        for intf, addresses in ((self.intf1, addresses1), (self.intf2, addresses2)):
             intf.node.set_link(intf.name, mtu=mtu, state="up")
-            if address:
+            for address in addresses:
                 intf.node.set_address(intf.name, address)
 
     @classmethod

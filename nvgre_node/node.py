@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from ipaddress import IPv4Address
+from socket import AF_INET, AF_INET6
 from typing import Any
 
 from mininet.node import Node
@@ -19,6 +19,7 @@ from nvgre_node.namespace import NUD_VALID, netlink
 from nvgre_node.policy import NvePolicy, Vm
 from nvgre_node.run import Run, process_run
 
+_IFA_F_NODAD = 0x02
 _NTF_USE = 0x01
 _NTF_EXT_MANAGED = 0x01
 
@@ -105,12 +106,13 @@ class NamespacedNode(Node):
             ip.link("del", index=ip.link_lookup(ifname=interface)[0])
 
     def set_address(self, interface: str, address: str) -> None:
-        """Adds an address in the form `192.0.2.1/24`, and lets Mininet know of it."""
+        """Adds an address in the form `192.0.2.1/24`, usable at once; Mininet gets to know the first IPv4 one."""
         ip_address, _, prefix = address.partition("/")
         with self.inside(), netlink() as ip:
             index = ip.link_lookup(ifname=interface)[0]
-            ip.addr("add", index=index, address=ip_address, prefixlen=int(prefix))
-        if ":" not in ip_address:
+            own = {"flags": _IFA_F_NODAD} if ":" in ip_address else {}
+            ip.addr("add", index=index, address=ip_address, prefixlen=int(prefix), **own)
+        if ":" not in ip_address and not self.nameToIntf[interface].ip:
             self.nameToIntf[interface].ip, self.nameToIntf[interface].prefixLen = ip_address, prefix
 
     def set_routes(self, routes: Sequence[Route]) -> None:
@@ -128,6 +130,7 @@ class FabricRouter(NamespacedNode):
         self.set_routes(routes)
         with self.inside():
             namespace.set_sysctl("ipv4/ip_forward", 1)
+            namespace.set_sysctl("ipv6/conf/all/forwarding", 1)
         return {}
 
 
@@ -192,15 +195,13 @@ class ProviderHost(NamespacedNode):
             self.dataplane.close()
         super().terminate()
 
-    def next_hops(self) -> dict[IPv4Address, int]:
+    def next_hops(self) -> dict[str, int]:
         """The neighbours through which the NVE's peers are reached, each with its interface index, by the routes."""
-        remote = {pa for members in self.policy.members.values() for pa in members}
-        remote |= {record.pa for record in self.policy.records if not self.policy.is_local(record)}
         found = {}
         with self.inside(), netlink() as ip:
-            for pa in remote:
+            for pa in self.policy.remote_pas:
                 route = ip.route("get", dst=str(pa))[0]
-                found[IPv4Address(route.get("gateway") or str(pa))] = int(route.get("oif"))
+                found[route.get("gateway") or str(pa)] = int(route.get("oif"))
         return found
 
     def _keep_next_hops(self) -> None:
@@ -208,7 +209,7 @@ class ProviderHost(NamespacedNode):
         hops = self.next_hops()
         with self.inside(), netlink() as ip:
             for hop, ifindex in hops.items():
-                wanted = {"dst": str(hop), "ifindex": ifindex, "state": 0}
+                wanted = {"dst": hop, "ifindex": ifindex, "state": 0}
                 try:
                     ip.neigh("replace", flags_ext=_NTF_EXT_MANAGED, **wanted)
                 except NetlinkError:
@@ -216,6 +217,7 @@ class ProviderHost(NamespacedNode):
 
     def is_ready(self) -> bool:
         """Whether every next hop of the NVE is resolved: from then on it drops nothing for want of a neighbour."""
-        wanted = {str(hop) for hop in self.next_hops()}
+        wanted = self.next_hops().keys()
         with self.inside(), netlink() as ip:
-            return wanted <= {n.get("dst") for n in ip.get_neighbours(family=2) if n["state"] & NUD_VALID}
+            found = [n for family in (AF_INET, AF_INET6) for n in ip.get_neighbours(family=family)]
+            return wanted <= {n.get("dst") for n in found if n["state"] & NUD_VALID}

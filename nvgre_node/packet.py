@@ -36,14 +36,15 @@ def packet_socket(interface: str, *, incoming_only: bool = True, stamped: bool =
     return sock
 
 
-def path_mtu_listener() -> socket.socket:
-    """A socket that makes the kernel heed ICMP "fragmentation needed" about the GRE packets of this namespace.
+def path_mtu_listener(family: int) -> socket.socket:
+    """A socket that makes the kernel heed "fragmentation needed" and "packet too big" about GRE packets of its family.
 
     Without a socket for their protocol it ignores such messages. With one it keeps a path MTU per remote PA, with a
-    floor against forged messages and an age (`net.ipv4.route.min_pmtu`, `mtu_expires`), which route look-ups then
-    report (RFC 2003 section 5.1). It also keeps the kernel from answering GRE packets with "protocol unreachable".
+    floor against forged messages and an age (`net.ipv4.route.min_pmtu`, `mtu_expires`; 1280 for IPv6), which route
+    look-ups then report (RFC 2003 section 5.1). It also keeps the kernel from answering GRE packets with "protocol
+    unreachable".
     """
-    sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, GRE_PROTOCOL)
+    sock = socket.socket(family, socket.SOCK_RAW, GRE_PROTOCOL)
     # Nobody reads it, and a full socket would count as none: so it takes in no packet.
     nothing = ctypes.create_string_buffer(_TAKE_NOTHING, len(_TAKE_NOTHING))
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", 1, ctypes.addressof(nothing)))

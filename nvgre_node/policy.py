@@ -23,6 +23,10 @@ Network = IPv4Network | IPv6Network
 _T = TypeVar("_T")
 
 
+MAX_PAS = 8
+"""How many PAs an NVE may have."""
+
+
 class FlowIds(StrEnum):
     """What an NVE writes into FlowID: entropy of the inner flow (G8), or always zero (G9)."""
 
@@ -52,6 +56,18 @@ class SourceCheck(StrEnum):
     CA = "ca"
 
 
+class PaChoice(StrEnum):
+    """Which PA of an NVE with several serves a VM: the first, or one per virtual subnet, per VM or per flow (O6, E3).
+
+    Per flow, the sending NVE varies its source PA; packets to it still go to its first.
+    """
+
+    FIRST = "first"
+    SUBNET = "subnet"
+    VM = "vm"
+    FLOW = "flow"
+
+
 class UnknownNameError(BadInputError):
     """No such VM, host or subnet in this policy; the message lists those there are."""
 
@@ -68,13 +84,17 @@ class VirtualSubnet:
 
 @dataclass(frozen=True)
 class Vm:
-    """A tenant VM: one port of one provider host, in one virtual subnet. `name` is also the port's interface name."""
+    """A tenant VM: one port of one provider host, in one virtual subnet. `name` is also the port's interface name.
+
+    `pa` pins it to one of its host's PAs (O6).
+    """
 
     name: str
     subnet: str
     host: str
     mac: str
     cas: tuple[Interface, ...]
+    pa: Address | None = None
 
     def ca(self, version: int = 4) -> Address | None:
         """Its first customer address of an IP version, or None."""
@@ -83,18 +103,23 @@ class Vm:
 
 @dataclass(frozen=True)
 class Nve:
-    """The tunnel endpoint of one provider host: its PA, and how it treats what RFC 7637 leaves open.
+    """The tunnel endpoint of one provider host: its PAs (O5, O6), and how it treats what RFC 7637 leaves open.
 
     `clamp_mss` lowers the MSS that VMs announce when they open TCP connections to what fits the path.
     """
 
     host: str
-    pa: IPv4Interface
+    pas: tuple[Interface, ...]
     flow_ids: FlowIds = FlowIds.FLOW
     too_big: TooBig = TooBig.TELL
     unknown: UnknownUnicast = UnknownUnicast.DROP
+    pa_choice: PaChoice = PaChoice.FIRST
     clamp_mss: bool = False
     source_check: SourceCheck = SourceCheck.NONE
+
+    def pas_of(self, version: int) -> tuple[Address, ...]:
+        """Its PAs of an IP version."""
+        return tuple(pa.ip for pa in self.pas if pa.version == version)
 
 
 @dataclass(frozen=True)
@@ -108,17 +133,21 @@ class LookupRecord:
     vsid: int
     ca: Address
     mac: str
-    pa: IPv4Address
+    pa: Address
     vm: str
     deliver_vsid: int
 
 
 @dataclass(frozen=True)
 class Port:
-    """A VM's port on a provider host: the interface of that name carries the frames of one virtual subnet."""
+    """A VM's port on a provider host: the interface of that name carries the frames of one virtual subnet.
+
+    `pa` is that of the VM: what it sends has this source PA, where the destination's has the same IP version.
+    """
 
     interface: str
     vsid: int
+    pa: Address
     mac: str
     cas: tuple[Address, ...]
 
@@ -132,14 +161,15 @@ class Port:
 class NvePolicy:
     """What one NVE must know: itself, its ports, and the lookup records and members of the virtual subnets it serves.
 
-    `members` are, per VSID, the other NVEs with a port in that virtual subnet, ascending: they get its broadcasts (B5)
-    and alone may send into it (C1).
+    `replicas` are, per VSID, one PA of each other NVE with a port in that virtual subnet, ascending: they get its
+    broadcasts (B5). `senders` are all PAs of these NVEs: they alone may send into it (C1).
     """
 
     nve: Nve
     ports: tuple[Port, ...]
     records: tuple[LookupRecord, ...]
-    members: Mapping[int, tuple[IPv4Address, ...]]
+    replicas: Mapping[int, tuple[Address, ...]]
+    senders: Mapping[int, frozenset[Address]]
 
     @cached_property
     def vsids(self) -> tuple[int, ...]:
@@ -148,7 +178,25 @@ class NvePolicy:
 
     def is_local(self, record: LookupRecord) -> bool:
         """Whether the record's VM sits on this host."""
-        return record.pa == self.nve.pa.ip
+        return record.pa in self.nve.pas_of(record.pa.version)
+
+    def source_pa(self, port: Port, remote: Address, flow: int) -> Address:
+        """The source PA of what a port's VM sends to a remote PA; `flow` is a hash of the inner flow (E3)."""
+        own = self.nve.pas_of(remote.version)
+        if self.nve.pa_choice is PaChoice.FLOW:
+            return own[flow % len(own)]
+        return self.fixed_source_pa(port, remote.version) or own[0]
+
+    def fixed_source_pa(self, port: Port, version: int) -> Address | None:
+        """The source PA of a port where no flow decides: the port's own, else the NVE's first of an IP version."""
+        own = self.nve.pas_of(version)
+        return port.pa if port.pa in own else next(iter(own), None)
+
+    @cached_property
+    def remote_pas(self) -> frozenset[Address]:
+        """Every PA that this NVE may send to."""
+        located = {record.pa for record in self.records if not self.is_local(record)}
+        return frozenset(located.union(*self.replicas.values()))
 
 
 @dataclass(frozen=True)
@@ -197,13 +245,13 @@ class Policy:
         return (*self.overrides, *(record for record in implied if (record.vsid, record.mac) not in replaced))
 
     def _implied(self, vm: Vm) -> tuple[LookupRecord, ...]:
-        vsid, pa = self.vsid_of(vm), self.nve(vm.host).pa.ip
+        vsid, pa = self.vsid_of(vm), self.pa_of(vm)
         return tuple(LookupRecord(vsid, ca.ip, vm.mac, pa, vm.name, vsid) for ca in vm.cas)
 
     def pointing_to(self, replaced: Vm, target: Vm) -> Policy:
         """The same policy, but the records that should name `replaced` name `target`: a fault to be found."""
         vsid = self.vsid_of(replaced)
-        pa, deliver = self.nve(target.host).pa.ip, self.vsid_of(target)
+        pa, deliver = self.pa_of(target), self.vsid_of(target)
         wrong = tuple(LookupRecord(vsid, ca.ip, replaced.mac, pa, target.name, deliver) for ca in replaced.cas)
         return replace(self, overrides=(*self.overrides, *wrong))
 
@@ -212,14 +260,44 @@ class Policy:
         ports = tuple(self._port(vm) for vm in self.vms if vm.host == host)
         served = {port.vsid for port in ports}
         records = tuple(r for r in self.records if r.vsid in served or r.deliver_vsid in served)
-        members = {vsid: tuple(sorted(self._pas_of(vsid) - {self.nve(host).pa.ip})) for vsid in served}
-        return NvePolicy(self.nve(host), ports, records, members)
+        others = {vsid: self._members(vsid) - {host} for vsid in served}
+        replicas = {vsid: self._replicas(host, vsid, members) for vsid, members in others.items()}
+        senders = {vsid: self._all_pas(members) for vsid, members in others.items()}
+        return NvePolicy(self.nve(host), ports, records, replicas, senders)
 
     def _port(self, vm: Vm) -> Port:
-        return Port(vm.name, self.vsid_of(vm), vm.mac, tuple(ca.ip for ca in vm.cas))
+        return Port(vm.name, self.vsid_of(vm), self.pa_of(vm), vm.mac, tuple(ca.ip for ca in vm.cas))
 
-    def _pas_of(self, vsid: int) -> set[IPv4Address]:
-        return {self.nve(vm.host).pa.ip for vm in self.vms if self.vsid_of(vm) == vsid}
+    def pa_of(self, vm: Vm) -> Address:
+        """The PA behind which a VM is found: the one it is pinned to, or the one that its NVE's policy picks (O6)."""
+        nve = self.nve(vm.host)
+        if vm.pa is not None:
+            return vm.pa
+        if nve.pa_choice is PaChoice.VM:
+            neighbours = [other.name for other in self.vms if other.host == vm.host]
+            return nve.pas[neighbours.index(vm.name) % len(nve.pas)].ip
+        return self._subnet_pa(nve, self.vsid_of(vm))
+
+    def _subnet_pa(self, nve: Nve, vsid: int) -> Address:
+        if nve.pa_choice is not PaChoice.SUBNET:
+            return nve.pas[0].ip
+        return nve.pas[[subnet.vsid for subnet in self.subnets].index(vsid) % len(nve.pas)].ip
+
+    def _members(self, vsid: int) -> set[str]:
+        return {vm.host for vm in self.vms if self.vsid_of(vm) == vsid}
+
+    def _all_pas(self, hosts: set[str]) -> frozenset[Address]:
+        return frozenset(pa.ip for host in hosts for pa in self.nve(host).pas)
+
+    def _replicas(self, host: str, vsid: int, members: set[str]) -> tuple[Address, ...]:
+        """One PA per member, of an IP version that the host has too."""
+        versions = {pa.version for pa in self.nve(host).pas}
+        found = set()
+        for nve in map(self.nve, members):
+            wanted = self._subnet_pa(nve, vsid)
+            shared = [pa.ip for pa in nve.pas if pa.version in versions]
+            found.add(wanted if wanted in shared or not shared else shared[0])
+        return tuple(sorted(found, key=lambda pa: (pa.version, int(pa))))
 
     def explain(self, source: str, destination: str) -> tuple[Step, ...]:
         """Which records decide where a packet from a VM to a CA (or to a VM by name) goes, and why.
@@ -238,12 +316,21 @@ class Policy:
         reason = self._elsewhere(sender, target) or "U1, T8"
         found = Step(asked, f"{record.vm}, MAC {record.mac}, PA {record.pa}", reason)
         crossing = self._crossing(sender, record)
-        if record.pa == here.pa.ip:
+        if record.pa in here.pas_of(record.pa.version):
             arrival = Step("delivery", f"port {record.vm} on {sender.host}, never on the wire", "same provider host")
         else:
             key = f"20 00 65 58 {record.deliver_vsid.to_bytes(3, 'big').hex(' ')} + FlowID"
-            arrival = Step(f"outer IPv4 {here.pa.ip} -> {record.pa}, protocol 47", f"GRE {key}", "O1, G5")
+            outer = f"outer IPv{record.pa.version} {self._source(sender, record.pa)} -> {record.pa}, protocol 47"
+            arrival = Step(outer, f"GRE {key}", "O1, G5")
         return port, found, *crossing, arrival
+
+    def _source(self, sender: Vm, remote: Address) -> str:
+        nve = self.nve(sender.host)
+        own = nve.pas_of(remote.version)
+        if nve.pa_choice is PaChoice.FLOW and len(own) > 1:
+            return f"one of {', '.join(map(str, own))}, by flow (E3),"
+        pa = self.pa_of(sender)
+        return str(pa if pa in own else own[0])
 
     def _elsewhere(self, sender: Vm, ca: Address) -> str:
         """Who has a CA in other virtual subnets: what a learner would otherwise take for a fault."""

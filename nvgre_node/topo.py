@@ -27,7 +27,8 @@ class NvgreTopo(Topo):
         for vm in policy.vms:
             self._add_node(vm.name, TenantVM, vm=vm, offloads=dataplane not in WITHOUT_OFFLOADS)
         for link in fabric.links:
-            ends = {"address1": str(link.a.address), "address2": str(link.b.address)}
+            addresses1, addresses2 = ([str(address) for address in end.addresses] for end in link.ends)
+            ends = {"addresses1": addresses1, "addresses2": addresses2}
             self.addLink(link.a.node, link.b.node, cls=VethLink, mtu=fabric.mtu, **ends)
         for vm in policy.vms:
             names = {"intfName1": TenantVM.INTERFACE, "intfName2": vm.name}

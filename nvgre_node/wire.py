@@ -17,7 +17,9 @@ ETHERNET_BYTES = 14
 IPV4_BYTES, IPV6_BYTES = 20, 40
 
 OVERHEAD_IPV4 = IPV4_BYTES + HEADER_BYTES + ETHERNET_BYTES
-"""Bytes that NVGRE over IPv4 adds to an inner IP packet: 42."""
+OVERHEAD_IPV6 = IPV6_BYTES + HEADER_BYTES + ETHERNET_BYTES
+OVERHEAD = {4: OVERHEAD_IPV4, 6: OVERHEAD_IPV6}
+"""Bytes that NVGRE adds to an inner IP packet, by the IP version of the PAs: 42 and 62."""
 
 _GRE = struct.Struct("!HHI")
 _PORT_PROTOCOLS = frozenset({6, 17, 132})  # TCP, UDP, SCTP

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from nvgre_node.policy import Address
-from nvgre_node.wire import OVERHEAD_IPV4
 from topologies import fabric_checks, values
 from topologies.facts import Facts, Subnet, Vm
 from topologies.problems import Finding, did_you_mean
@@ -127,14 +126,43 @@ def _mac_key(vm: Vm) -> tuple[str, str | None, str] | None:
     return (vm.tenant, vm.subnet, mac) if mac else None
 
 
+def pas_are_their_hosts(facts: Facts) -> Iterator[Finding]:
+    """A VM is pinned to a PA that its host has (O6)."""
+    for vm in facts.vms:
+        pas = facts.hosts.get(vm.host or "", ())
+        if vm.pa and pas and None not in pas and vm.pa not in {pa.ip for pa in pas if pa}:
+            hint = f"it has {', '.join(str(pa.ip) for pa in pas if pa)}"
+            yield Finding((*vm.path, "pa"), f"{vm.pa} is no PA of {vm.host}", hint)
+
+
+def tenants_hosts_share_ip_versions(facts: Facts) -> Iterator[Finding]:
+    """The hosts of one tenant's VMs have PAs of the same IP versions: else one could not send to another (O5)."""
+    first: dict[str, tuple[str, set[int]]] = {}
+    told: set[tuple[str, str]] = set()
+    for vm in facts.vms:
+        pas = facts.hosts.get(vm.host or "", ())
+        if vm.host is None or not pas or None in pas or (vm.tenant, vm.host) in told:
+            continue
+        told.add((vm.tenant, vm.host))
+        own: set[int] = {pa.version for pa in pas if pa}
+        other, versions = first.setdefault(vm.tenant, (vm.host, own))
+        if own != versions:
+            has = [" and ".join(f"IPv{version}" for version in sorted(each)) for each in (own, versions)]
+            what = f"{vm.host} has PAs of {has[0]}, and {other}, where {vm.tenant} has VMs too, of {has[1]}"
+            yield Finding((*vm.path, "host"), what, "give both hosts PAs of the same IP versions")
+
+
 def mtus_fit(facts: Facts) -> Iterator[Finding]:
     """The underlay carries a full tenant packet (F3), and the tenants' MTU is one that IP allows."""
     underlay, tenant = facts.mtus.underlay, facts.mtus.tenant
     if tenant is None:
         return
-    if underlay is not None and underlay < tenant + OVERHEAD_IPV4 and not facts.mtus.undersized:
+    if underlay is None and tenant + facts.overhead > values.MTU_MOST:
+        hint = f"with the {facts.overhead} that NVGRE adds it must not pass {values.MTU_MOST}"
+        yield Finding(("mtu", "tenant"), f"a tenant MTU of {tenant} is too large for any underlay", hint)
+    if underlay is not None and underlay < tenant + facts.overhead and not facts.mtus.undersized:
         what = f"an underlay MTU of {underlay} is too small for a tenant MTU of {tenant}"
-        hint = f"NVGRE adds {OVERHEAD_IPV4}: at least {tenant + OVERHEAD_IPV4}, or say undersized: true"
+        hint = f"NVGRE adds {facts.overhead}: at least {tenant + facts.overhead}, or say undersized: true"
         yield Finding(("mtu", "underlay"), what, hint)
     dual = next((s for s in facts.subnets if any(p and p.version == 6 for p in s.prefixes)), None)
     if dual and tenant < IPV6_MTU_LEAST:
@@ -177,6 +205,8 @@ RULES: tuple[Rule, ...] = (
     cas_are_in_their_prefix,
     cas_are_unique,
     macs_are_unique,
+    pas_are_their_hosts,
+    tenants_hosts_share_ip_versions,
     mtus_fit,
     faults_name_what_exists,
     faults_make_sense,

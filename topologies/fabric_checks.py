@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Interface
 
-from topologies.facts import Facts
+from nvgre_node.policy import Interface, Network
+from topologies.facts import Facts, Pas
 from topologies.problems import Finding, Path, did_you_mean
 from topologies.repeats import repeats
 from topologies.values import INTERFACE_NAME_MOST
@@ -16,11 +16,11 @@ Rule = Callable[[Facts], Iterator[Finding]]
 
 @dataclass(frozen=True)
 class Leg:
-    """A router's address on the link to a neighbour."""
+    """A router's addresses on the link to a neighbour."""
 
     router: str
     neighbour: str
-    address: IPv4Interface | None
+    addresses: Pas
 
     @property
     def path(self) -> Path:
@@ -31,8 +31,22 @@ class Leg:
 def legs(facts: Facts) -> Iterator[Leg]:
     """Every leg of every router, in the order of the file."""
     for router, addresses in facts.routers.items():
-        for neighbour, address in addresses.items():
-            yield Leg(router, neighbour, address)
+        for neighbour, own in addresses.items():
+            yield Leg(router, neighbour, own)
+
+
+def _known(addresses: Pas) -> list[Interface]:
+    """The addresses that could be read: all of them, or none."""
+    known = [address for address in addresses if address]
+    return known if len(known) == len(addresses) else []
+
+
+def _prefixes(addresses: Iterable[Interface]) -> set[Network]:
+    return {address.network for address in addresses}
+
+
+def _listed(addresses: Iterable[object]) -> str:
+    return ", ".join(map(str, addresses))
 
 
 def links_join_hosts(facts: Facts) -> Iterator[Finding]:
@@ -48,11 +62,11 @@ def links_join_hosts(facts: Facts) -> Iterator[Finding]:
 
 
 def linked_hosts_share_a_prefix(facts: Facts) -> Iterator[Finding]:
-    """The PAs at both ends of a link are in one prefix."""
+    """The PAs at both ends of a link are in the same prefixes."""
     for index, link in enumerate(facts.links):
-        a, b = (facts.hosts.get(end) for end in link or ("", ""))
-        if link and a and b and a.network != b.network:
-            what = f"{link[0]} ({a}) and {link[1]} ({b}) are not in one prefix"
+        a, b = (_known(facts.hosts.get(end, ())) for end in link or ("", ""))
+        if link and a and b and _prefixes(a) != _prefixes(b):
+            what = f"{link[0]} ({_listed(a)}) and {link[1]} ({_listed(b)}) are not in one prefix"
             yield Finding(("links", index), what, "change a PA, or put a router between them")
 
 
@@ -77,43 +91,53 @@ def routers_share_a_prefix_with_neighbours(facts: Facts) -> Iterator[Finding]:
         seen.add(leg.router)
         if leg.neighbour in facts.routers and leg.neighbour not in seen:
             continue
-        far = facts.hosts.get(leg.neighbour) or facts.routers.get(leg.neighbour, {}).get(leg.router)
-        if far and leg.address and leg.neighbour != leg.router and leg.address.network != far.network:
-            what = f"{leg.address} is not in the prefix of {leg.neighbour}, {far.network}"
-            yield Finding(leg.path, what, f"{leg.neighbour} has {far}")
+        far = _known(facts.hosts.get(leg.neighbour) or facts.routers.get(leg.neighbour, {}).get(leg.router, ()))
+        own = _known(leg.addresses)
+        if not far or not own or leg.neighbour == leg.router:
+            continue
+        prefixes = _listed(sorted(_prefixes(far), key=str))
+        for address in own:
+            if address.network not in _prefixes(far):
+                what = f"{address} is not in the prefix of {leg.neighbour}, {prefixes}"
+                yield Finding(leg.path, what, f"{leg.neighbour} has {_listed(far)}")
+        if missing := _prefixes(far) - _prefixes(own) if _prefixes(own) <= _prefixes(far) else set():
+            what = f"{leg.router} has no address in {_listed(sorted(missing, key=str))}"
+            yield Finding(leg.path, what, f"where {leg.neighbour} is: give it a list of addresses")
 
 
 def addresses_are_unique(facts: Facts) -> Iterator[Finding]:
     """An underlay address belongs to one host or router."""
-    of_hosts = ((pa and pa.ip, (name, ("hosts", name, "pa"))) for name, pa in facts.hosts.items())
-    of_routers = ((leg.address and leg.address.ip, (leg.router, leg.path)) for leg in legs(facts))
-    for address, (first, _), (_, path) in repeats((*of_hosts, *of_routers)):
+    of_hosts = ((pa, (name, ("hosts", name, "pa", i))) for name, pas in facts.hosts.items() for i, pa in enumerate(pas))
+    of_routers = ((pa, (leg.router, (*leg.path, i))) for leg in legs(facts) for i, pa in enumerate(leg.addresses))
+    all_of_them = ((pa and pa.ip, owner) for pa, owner in (*of_hosts, *of_routers))
+    for address, (first, _), (_, path) in repeats(all_of_them):
         yield Finding(path, f"{address} is an address of {first} too", "each has its own")
 
 
 def prefixes_are_of_one_link(facts: Facts) -> Iterator[Finding]:
     """Links are point to point, so two of them cannot use overlapping prefixes: no route could tell them apart."""
-    known: list[tuple[IPv4Interface, str]] = []
-    for path, address, link in _link_prefixes(facts):
+    known: list[tuple[Network, str]] = []
+    for path, prefix, link in _link_prefixes(facts):
         for other, name in known:
-            if address.network.overlaps(other.network):
-                what = f"{address.network} overlaps {other.network} of the link {name}"
+            if prefix.version == other.version and prefix.overlaps(other):
+                what = f"{prefix} overlaps {other} of the link {name}"
                 yield Finding(path, what, "each link has a prefix of its own")
                 break
-        known.append((address, link))
+        known.append((prefix, link))
 
 
-def _link_prefixes(facts: Facts) -> Iterator[tuple[Path, IPv4Interface, str]]:
-    """(path, one end's address, name) of each link whose ends both exist."""
+def _link_prefixes(facts: Facts) -> Iterator[tuple[Path, Network, str]]:
+    """(path, prefix, name) of each link whose ends both exist: the prefixes of one end."""
     for index, link in enumerate(facts.links):
-        pa = facts.hosts.get(link[0]) if link else None
-        if link and pa and link[1] in facts.hosts:
-            yield ("links", index), pa, f"{link[0]} - {link[1]}"
+        if link and link[1] in facts.hosts:
+            for prefix in sorted(_prefixes(_known(facts.hosts.get(link[0], ()))), key=str):
+                yield ("links", index), prefix, f"{link[0]} - {link[1]}"
     seen: set[str] = set()
     for leg in legs(facts):
         seen.add(leg.router)
-        if leg.address and leg.neighbour in facts.nodes and leg.neighbour not in seen:
-            yield leg.path, leg.address, f"{leg.router} - {leg.neighbour}"
+        if leg.neighbour in facts.nodes and leg.neighbour not in seen:
+            for prefix in sorted(_prefixes(_known(leg.addresses)), key=str):
+                yield leg.path, prefix, f"{leg.router} - {leg.neighbour}"
 
 
 def hosts_have_one_uplink(facts: Facts) -> Iterator[Finding]:

@@ -8,20 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import IPv4Interface
 from typing import Any, TypeVar
 
-from nvgre_node.policy import Address, Network
+from nvgre_node.policy import Address, Interface, Network
+from nvgre_node.wire import OVERHEAD
 from topologies import values
 from topologies.problems import Path
 from topologies.schema import MtuPart
 
 _T = TypeVar("_T")
+Pas = tuple[Interface | None, ...]
 
 
 @dataclass(frozen=True)
 class Mtus:
-    """MTUs in bytes."""
+    """MTUs in bytes. `underlay` is None where it follows from the tenants'."""
 
     underlay: int | None
     tenant: int | None
@@ -54,6 +55,7 @@ class Vm:
     cas: tuple[Address | None, ...]
     mac: str | None
     has_own_mac: bool
+    pa: Address | None
 
     @property
     def path(self) -> Path:
@@ -81,13 +83,18 @@ class Facts:
     """A whole file. `links` keeps an unusable link as None, so that an index is that of the file."""
 
     mtus: Mtus
-    hosts: dict[str, IPv4Interface | None]
-    routers: dict[str, dict[str, IPv4Interface | None]]
+    hosts: dict[str, Pas]
+    routers: dict[str, dict[str, Pas]]
     links: tuple[tuple[str, str] | None, ...]
     tenants: tuple[str, ...]
     subnets: tuple[Subnet, ...]
     vms: tuple[Vm, ...]
     faults: tuple[Fault, ...]
+
+    @cached_property
+    def overhead(self) -> int:
+        """Bytes that NVGRE adds: those of IPv6 where any PA is IPv6."""
+        return max((OVERHEAD[pa.version] for pas in self.hosts.values() for pa in pas if pa), default=OVERHEAD[4])
 
     @cached_property
     def nodes(self) -> set[str]:
@@ -129,9 +136,9 @@ def read(data: dict[str, Any]) -> Facts:
     tenants = _mapping(data.get("tenants"))
     return Facts(
         mtus=_mtus(_mapping(data.get("mtu"))),
-        hosts={name: _pa(_mapping(host).get("pa")) for name, host in _mapping(data.get("hosts")).items()},
+        hosts={name: _each(values.pa, _mapping(host), "pa") for name, host in _mapping(data.get("hosts")).items()},
         routers={
-            name: {neighbour: _pa(address) for neighbour, address in _mapping(legs).items()}
+            name: {neighbour: _each(values.pa, _mapping(legs), neighbour) for neighbour in _mapping(legs)}
             for name, legs in _mapping(data.get("routers")).items()
         },
         links=_links(data.get("links")),
@@ -158,7 +165,7 @@ def _links(value: object) -> tuple[tuple[str, str] | None, ...]:
 def _mtus(part: dict[str, Any]) -> Mtus:
     default = MtuPart()
     return Mtus(
-        values.usable(values.mtu, part.get("underlay", default.underlay)),
+        values.usable(values.mtu, part.get("underlay")),
         values.usable(values.mtu, part.get("tenant", default.tenant)),
         part.get("undersized", default.undersized) is not False,
     )
@@ -177,6 +184,7 @@ def _vm(name: str, tenant: str, part: dict[str, Any]) -> Vm:
         cas=_each(values.ca, part, "ca"),
         mac=values.usable(values.mac, part.get("mac")),
         has_own_mac=part.get("mac") is not None,
+        pa=values.usable(values.own_pa, part.get("pa")),
     )
 
 
@@ -187,10 +195,6 @@ def _fault(index: int, part: dict[str, Any]) -> Fault:
 def _each(read: Callable[[object], _T], part: dict[str, Any], key: str) -> tuple[_T | None, ...]:
     given = part.get(key)
     return tuple(values.usable(read, value) for value in (given if isinstance(given, list) else [given]))
-
-
-def _pa(value: object) -> IPv4Interface | None:
-    return values.usable(values.pa, value)
 
 
 def _text(value: object) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from ipaddress import ip_interface
+from ipaddress import IPv6Interface, ip_interface
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from nvgre_node.policy import (
     VirtualSubnet,
     Vm,
 )
+from nvgre_node.wire import OVERHEAD
 from topologies.schema import ScenarioPart, VmPart
 from topologies.values import made_mac
 
@@ -48,6 +49,26 @@ class Scenario:
         nves = tuple(replace(nve, **choices) for nve in self.policy.nves)
         return replace(self, policy=replace(self.policy, nves=nves))
 
+    def over_ipv6(self) -> Scenario:
+        """The same network with IPv6 in the underlay (O5): each address has one of IPv6 made from it instead."""
+
+        def other(address: Interface) -> Interface:
+            return address if address.version == 6 else _ipv6_of(address)
+
+        moved = {pa.ip: other(pa).ip for nve in self.policy.nves for pa in nve.pas}
+        links = tuple(
+            FabricLink(*(replace(end, addresses=tuple(map(other, end.addresses))) for end in link.ends))
+            for link in self.fabric.links
+        )
+        policy = replace(
+            self.policy,
+            nves=tuple(replace(nve, pas=tuple(map(other, nve.pas))) for nve in self.policy.nves),
+            vms=tuple(replace(vm, pa=moved[vm.pa] if vm.pa else None) for vm in self.policy.vms),
+            overrides=tuple(replace(record, pa=moved[record.pa]) for record in self.policy.overrides),
+        )
+        mtu = self.fabric.mtu + OVERHEAD[6] - max(OVERHEAD[pa.version] for nve in self.policy.nves for pa in nve.pas)
+        return replace(self, policy=policy, fabric=replace(self.fabric, links=links, mtu=mtu))
+
     def topo(self, **options: object) -> NvgreTopo:
         """The network for Mininet: what `mn --custom FILE --topo NAME` calls; `options` are those of NvgreTopo."""
         # Only here: checking a scenario must not need Mininet.
@@ -65,14 +86,14 @@ def build(part: ScenarioPart, path: Path, sha256: str) -> Scenario:
         path=path,
         sha256=sha256,
         policy=_policy(part),
-        fabric=Fabric(tuple(part.routers), tuple(_links(part)), part.mtu.underlay),
+        fabric=Fabric(tuple(part.routers), tuple(_links(part)), _underlay_mtu(part)),
         tenant_mtu=part.mtu.tenant,
     )
 
 
 def _policy(part: ScenarioPart) -> Policy:
     policy = Policy(
-        nves=tuple(Nve(name, host.pa, **dict(part.nve)) for name, host in part.hosts.items()),
+        nves=tuple(Nve(name, tuple(host.pa), **dict(part.nve)) for name, host in part.hosts.items()),
         subnets=tuple(
             VirtualSubnet(name, tenant, subnet.vsid, tuple(subnet.prefixes))
             for tenant, parts in part.tenants.items()
@@ -89,7 +110,7 @@ def _vms(part: ScenarioPart) -> Iterator[Vm]:
     for tenant in part.tenants.values():
         for name, vm in tenant.vms.items():
             prefixes = tenant.subnets[vm.subnet].prefixes
-            yield Vm(name, vm.subnet, vm.host, _mac(vm), tuple(_with_length(ca, prefixes) for ca in vm.ca))
+            yield Vm(name, vm.subnet, vm.host, _mac(vm), tuple(_with_length(ca, prefixes) for ca in vm.ca), vm.pa)
 
 
 def _mac(vm: VmPart) -> str:
@@ -104,11 +125,28 @@ def _with_length(ca: Address, prefixes: list[Network]) -> Interface:
 def _links(part: ScenarioPart) -> Iterator[FabricLink]:
     """The links between hosts, then those of the routers; one between two routers is there once."""
     for a, b in part.links:
-        yield FabricLink(Attachment(a, part.hosts[a].pa), Attachment(b, part.hosts[b].pa))
+        yield FabricLink(_attachment(a, part.hosts[a].pa), _attachment(b, part.hosts[b].pa))
     done: set[str] = set()
     for router, legs in part.routers.items():
         done.add(router)
-        for neighbour, address in legs.items():
+        for neighbour, addresses in legs.items():
             if neighbour not in done:
                 far = part.hosts[neighbour].pa if neighbour in part.hosts else part.routers[neighbour][router]
-                yield FabricLink(Attachment(router, address), Attachment(neighbour, far))
+                yield FabricLink(_attachment(router, addresses), _attachment(neighbour, far))
+
+
+def _ipv6_of(address: Interface) -> Interface:
+    """A unique local address (RFC 4193) that holds an IPv4 prefix in its own, and the host's number in the rest."""
+    prefix = b"\xfd" + address.network.network_address.packed + bytes([address.network.prefixlen, 0, 0])
+    host = int(address.ip) - int(address.network.network_address)
+    return IPv6Interface((prefix + host.to_bytes(8, "big"), 64))
+
+
+def _attachment(node: str, addresses: list[Interface]) -> Attachment:
+    return Attachment(node, tuple(addresses))
+
+
+def _underlay_mtu(part: ScenarioPart) -> int:
+    """As written, else what a full tenant packet needs over the PAs that there are (F3)."""
+    versions = {pa.version for host in part.hosts.values() for pa in host.pa}
+    return part.mtu.underlay or part.mtu.tenant + max(OVERHEAD[version] for version in versions)

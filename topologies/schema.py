@@ -5,12 +5,21 @@ The `examples` of a field are the hint that a reader gets where the field is mis
 
 from __future__ import annotations
 
-from ipaddress import IPv4Interface
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, StrictBool, StrictStr
 
-from nvgre_node.policy import Address, FlowIds, Network, SourceCheck, TooBig, UnknownUnicast
+from nvgre_node.policy import (
+    MAX_PAS,
+    Address,
+    FlowIds,
+    Interface,
+    Network,
+    PaChoice,
+    SourceCheck,
+    TooBig,
+    UnknownUnicast,
+)
 from topologies import values
 
 Name = Annotated[str, PlainValidator(values.name)]
@@ -19,7 +28,8 @@ VmName = Annotated[str, PlainValidator(values.vm_name)]
 Reference = Annotated[str, PlainValidator(values.text)]
 Line = Annotated[str, PlainValidator(values.line)]
 Mtu = Annotated[int, PlainValidator(values.mtu)]
-Pa = Annotated[IPv4Interface, PlainValidator(values.pa)]
+Pa = Annotated[Interface, PlainValidator(values.pa)]
+OwnPa = Annotated[Address, PlainValidator(values.own_pa)]
 Ca = Annotated[Address, PlainValidator(values.ca)]
 Prefix = Annotated[Network, PlainValidator(values.prefix)]
 Vsid = Annotated[int, PlainValidator(values.vsid)]
@@ -32,6 +42,9 @@ def one_or_many(value: Any) -> Any:
     return [value] if isinstance(value, str | int | float) else value
 
 
+Pas = Annotated[list[Pa], BeforeValidator(one_or_many), Field(min_length=1, max_length=MAX_PAS)]
+
+
 class Part(BaseModel):
     """A mapping of the file, in which unknown keys are errors."""
 
@@ -39,9 +52,12 @@ class Part(BaseModel):
 
 
 class MtuPart(Part):
-    """MTUs in bytes of IP packet. `undersized` allows an underlay that is too small for full tenant packets (F3)."""
+    """MTUs in bytes of IP packet. Without `underlay` it is as large as full tenant packets need.
 
-    underlay: Mtu = 1542
+    `undersized` allows an underlay that is too small for them (F3).
+    """
+
+    underlay: Mtu | None = None
     tenant: Mtu = 1500
     undersized: StrictBool = False
 
@@ -52,14 +68,15 @@ class NvePart(Part):
     flow_ids: FlowIds = FlowIds.FLOW
     too_big: TooBig = TooBig.TELL
     unknown: UnknownUnicast = UnknownUnicast.DROP
+    pa_choice: PaChoice = PaChoice.FIRST
     clamp_mss: StrictBool = False
     source_check: SourceCheck = SourceCheck.NONE
 
 
 class HostPart(Part):
-    """A provider host."""
+    """A provider host: its PA, or several, of either IP version (O5, O6)."""
 
-    pa: Pa = Field(examples=["pa: 192.168.1.10/24"])
+    pa: Pas = Field(examples=["pa: 192.168.1.10/24"])
 
 
 class SubnetPart(Part):
@@ -72,12 +89,13 @@ class SubnetPart(Part):
 
 
 class VmPart(Part):
-    """A tenant VM. Without `mac` it gets one made from its first CA."""
+    """A tenant VM. Without `mac` it gets one made from its first CA; `pa` pins it to one of its host's PAs (O6)."""
 
     subnet: Reference = Field(examples=["subnet: NAME, one of the tenant's subnets"])
     host: Reference = Field(examples=["host: NAME, one of the hosts"])
     ca: Annotated[list[Ca], BeforeValidator(one_or_many), Field(min_length=1)] = Field(examples=["ca: 10.1.1.11"])
     mac: Mac | None = None
+    pa: OwnPa | None = None
 
 
 class TenantPart(Part):
@@ -106,7 +124,7 @@ class ScenarioPart(Part):
     mtu: MtuPart = MtuPart()
     nve: NvePart = NvePart()
     hosts: dict[NodeName, HostPart] = Field(examples=["hosts: {host1: {pa: 192.168.0.1/24}}"], min_length=1)
-    routers: dict[NodeName, dict[str, Pa]] = Field(default={})
+    routers: dict[NodeName, dict[str, Pas]] = Field(default={})
     links: list[Link] = Field(default=[])
     tenants: dict[Name, TenantPart] = Field(examples=["tenants: {red: {subnets: ..., vms: ...}}"], min_length=1)
     faults: list[FaultPart] = Field(default=[])

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address, IPv4Interface, ip_address, ip_network
+from ipaddress import IPv4Address, ip_address, ip_interface, ip_network
 from typing import TypeVar
 
-from nvgre_node.policy import Address, Network
+from nvgre_node.policy import Address, Interface, Network
 from nvgre_node.wire import VSID_FIRST, VSID_LAST, check_vsid
 from topologies.problems import show
 
@@ -123,20 +123,30 @@ def _whole_number(value: object, hint: str) -> int:
     return value
 
 
-def pa(value: object) -> IPv4Interface:
-    """An underlay address with its prefix length: a PA, or a router's address."""
+def pa(value: object) -> Interface:
+    """An underlay address with its prefix length: a PA, or a router's address (O5)."""
     hint = "such as 192.168.1.10/24"
     given = text(value)
-    if not _PLAIN_LENGTH.fullmatch(given):
-        raise BadValueError(f"{show(given)} is not an IPv4 address with prefix length", hint)
+    if not _PLAIN_LENGTH.fullmatch(given) or "%" in given:
+        raise BadValueError(f"{show(given)} is not an IP address with prefix length", hint)
     try:
-        read = IPv4Interface(given)
+        read = ip_interface(given)
     except ValueError as error:
-        raise BadValueError(f"{show(given)} is not an IPv4 address with prefix length", hint) from error
-    if not _is_unicast(read.ip):
+        raise BadValueError(f"{show(given)} is not an IP address with prefix length", hint) from error
+    if not _is_unicast(read.ip) or read.is_link_local:
         raise BadValueError(f"{read.ip} is not a unicast address", hint)
     refuse_network_address(read.ip, read.network)
     return read
+
+
+def own_pa(value: object) -> Address:
+    """One of the host's PAs, without prefix length."""
+    given = text(value)
+    try:
+        return ip_address(given)
+    except ValueError as error:
+        hint = "one of the host's PAs, without prefix length"
+        raise BadValueError(f"{show(given)} is not an IP address", hint) from error
 
 
 def ca(value: object) -> Address:

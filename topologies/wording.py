@@ -56,6 +56,8 @@ def _in_words(kind: str, given: Any, context: dict[str, Any]) -> str:
         return "has no value"
     if kind == "too_short":
         return "is empty"
+    if kind == "too_long":
+        return f"has {context['actual_length']} entries, {context['max_length']} are the most"
     if kind == "enum":
         return f"{show(given)} is not {context['expected']}"
     return f"{show(given)} is not {_KINDS[kind]}" if kind in _KINDS else ""

@@ -135,7 +135,7 @@ class Lab:
 
     def pa(self, vm: Vm) -> str:
         """The PA of the host that a VM is on."""
-        return str(self.policy.nve(vm.host).pa.ip)
+        return str(self.policy.pa_of(vm))
 
     def port_mac(self, vm: Vm) -> str:
         """The MAC address of the host's end of a VM's port."""

@@ -77,7 +77,7 @@ def from_the_tenant(lab: Lab) -> Iterator[Finding]:
 
 def at_the_end(lab: Lab) -> Iterator[Finding]:
     """T1, O1, S1: what VMs saw of the provider, and what the underlay saw of the VMs."""
-    pas = {nve.pa.ip.packed for nve in lab.policy.nves}
+    pas = {pa.ip.packed for nve in lab.policy.nves for pa in nve.pas}
     told_vms = [s for s in lab.everything if s.node not in lab.uplinks]
     heard = [s.frame for s in told_vms]
     told = sum(_is_of_provider(frame, pas) for frame in heard)

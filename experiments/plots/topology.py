@@ -60,7 +60,7 @@ def _draw_hosts(axes: Axes, at: Places, colours: dict[str, str]) -> None:
         top = box.height - places.HEADER / 2 - 0.02
         axes.text(x, top, host, fontsize=16, fontweight="bold", ha="center", va="center", zorder=5)
         _round(axes, Box(box.x, 0, box.width, places.NVE_HEIGHT), "#3C4650", style.MUTED)
-        words = f"NVE   PA {at.policy.nve(host).pa}"
+        words = f"NVE   PA {', '.join(map(str, at.policy.nve(host).pas))}"
         axes.text(x, places.NVE_HEIGHT / 2, words, fontsize=14, color="white", ha="center", va="center", zorder=5)
     for name, box in at.vms.items():
         vm = at.policy.vm(name)
@@ -104,7 +104,7 @@ def _draw_fabric(axes: Axes, at: Places) -> None:
 
 
 def _label_link(axes: Axes, at: Places, link: FabricLink) -> None:
-    words = f"{link.a.address.network}\nMTU {at.fabric.mtu}"
+    words = "\n".join([*dict.fromkeys(str(address.network) for address in link.a.addresses), f"MTU {at.fabric.mtu}"])
     label = axes.text(*at.label(link), words, fontsize=12, ha="center", va="center", zorder=2)
     label.set_bbox({"facecolor": style.PAPER, "edgecolor": "none", "pad": 2})
 

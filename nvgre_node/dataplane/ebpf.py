@@ -12,17 +12,29 @@ from nvgre_node.dataplane.base import NO_SUBNET, Drop, SubnetCounters
 from nvgre_node.dataplane.build import object_file
 from nvgre_node.dataplane.libbpf import Map, Object
 from nvgre_node.packet import path_mtu_listener
-from nvgre_node.policy import FlowIds, LookupRecord, Nve, NvePolicy, Port, SourceCheck, TooBig, UnknownUnicast
+from nvgre_node.policy import (
+    MAX_PAS,
+    Address,
+    FlowIds,
+    LookupRecord,
+    Nve,
+    NvePolicy,
+    PaChoice,
+    Port,
+    SourceCheck,
+    TooBig,
+    UnknownUnicast,
+)
 from nvgre_node.wire import octets
 
 # The layouts of bpf/policy.h and bpf/counters.h. PAs are in network order, all else in the machine's.
 _U32 = struct.Struct("=I")
-_NVE = struct.Struct("=4sBBBBB3x")
-_PORT = struct.Struct("=II6sxx")
+_NVE = struct.Struct("=32s128sBBBBBBBB")
+_PORT = struct.Struct("=II6sxx4s16s")
 _SOURCE_KEY = struct.Struct("=II16s")
 _RECORD_KEY = struct.Struct("=I6sxx")
-_RECORD = struct.Struct("=I4sI")
-_PEER_KEY = struct.Struct("=I4s")
+_RECORD = struct.Struct("=II16s")
+_PEER_KEY = struct.Struct("=I16s")
 _REPLICA_KEY = struct.Struct("=II")
 _DONE = ("encapsulated", "encapsulated_bytes", "decapsulated", "decapsulated_bytes", "local", "told_too_big")
 _COUNTERS = struct.Struct(f"={len(_DONE) + len(Drop)}Q")
@@ -30,7 +42,7 @@ _COUNTERS = struct.Struct(f"={len(_DONE) + len(Drop)}Q")
 MAX_REPLICAS = 128
 """How many NVEs, and how many ports of one host, one virtual subnet may have (bpf/policy.h)."""
 
-_NOWHERE = bytes(4)
+_NOWHERE = bytes(16)
 
 
 class EbpfDataPlane:
@@ -41,7 +53,7 @@ class EbpfDataPlane:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._object: Object | None = None
-        self._listener: socket.socket | None = None
+        self._listeners: list[socket.socket] = []
         self._slots: dict[int, int] = {}
 
     @property
@@ -61,47 +73,49 @@ class EbpfDataPlane:
             index = {link.get("ifname"): link["index"] for link in ip.get_links()}
         self._write(policy, {port.interface: index[port.interface] for port in policy.ports})
         self._object.pin(self._directory)
-        self._listener = path_mtu_listener()
+        self._listeners = [path_mtu_listener(family) for family in (socket.AF_INET, socket.AF_INET6)]
         for port in policy.ports:
             self._object.attach_ingress("from_port", index[port.interface])
-            namespace.set_sysctl(f"ipv4/conf/{port.interface}/forwarding", 1)  # bpf_fib_lookup asks for it
+            for family in ("ipv4", "ipv6"):  # bpf_fib_lookup asks for it
+                namespace.set_sysctl(f"{family}/conf/{port.interface}/forwarding", 1)
         for uplink in uplinks:
             self._object.attach_ingress("from_uplink", index[uplink])
 
     def _write(self, policy: NvePolicy, index: dict[str, int]) -> None:
         maps = self.loaded.maps
         for port in policy.ports:
-            self._write_port(port, index[port.interface])
+            self._write_port(policy, port, index[port.interface])
         for record in policy.records:
             key = _RECORD_KEY.pack(record.vsid, octets(record.mac))
             maps["records"][key] = self._record(policy, record, index)
         for vsid in policy.vsids:
             self._write_subnet(policy, vsid, index)
 
-    def _write_port(self, port: Port, ifindex: int) -> None:
+    def _write_port(self, policy: NvePolicy, port: Port, ifindex: int) -> None:
         maps = self.loaded.maps
-        maps["ports"][_U32.pack(ifindex)] = _PORT.pack(port.vsid, self._slots[port.vsid], octets(port.mac))
+        maps["ports"][_U32.pack(ifindex)] = _port(policy, port, self._slots[port.vsid])
         for source in port.sources:
             maps["sources"][_SOURCE_KEY.pack(ifindex, source.version, source.packed)] = b"\1"
 
     @staticmethod
     def _record(policy: NvePolicy, record: LookupRecord, index: dict[str, int]) -> bytes:
         if policy.is_local(record):
-            return _RECORD.pack(index[record.vm], _NOWHERE, record.deliver_vsid)
-        return _RECORD.pack(0, record.pa.packed, record.deliver_vsid)
+            return _RECORD.pack(index[record.vm], record.deliver_vsid, _NOWHERE)
+        return _RECORD.pack(0, record.deliver_vsid, _mapped(record.pa))
 
     def _write_subnet(self, policy: NvePolicy, vsid: int, index: dict[str, int]) -> None:
         maps, slot = self.loaded.maps, _U32.pack(self._slots[vsid])
         maps["subnets"][_U32.pack(vsid)] = slot
         local = [index[port.interface] for port in policy.ports if port.vsid == vsid]
-        remote = policy.members[vsid]
+        remote = policy.replicas[vsid]
         if max(len(local), len(remote)) > MAX_REPLICAS:
             raise ValueError(f"VSID {vsid} has more than {MAX_REPLICAS} ports on one host, or NVEs")
         for position, ifindex in enumerate(local):
             maps["local_replicas"][_REPLICA_KEY.pack(vsid, position)] = _U32.pack(ifindex)
         for position, pa in enumerate(remote):
-            maps["remote_replicas"][_REPLICA_KEY.pack(vsid, position)] = pa.packed
-            maps["peers"][_PEER_KEY.pack(vsid, pa.packed)] = slot
+            maps["remote_replicas"][_REPLICA_KEY.pack(vsid, position)] = _mapped(pa)
+        for pa in policy.senders[vsid]:
+            maps["peers"][_PEER_KEY.pack(vsid, _mapped(pa))] = slot
 
     def counters(self) -> dict[int, SubnetCounters]:
         """Counters since attach, by VSID; NO_SUBNET holds what could be given to none."""
@@ -112,20 +126,37 @@ class EbpfDataPlane:
         if self._object is not None:
             self._object.close()
             self._object = None
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        while self._listeners:
+            self._listeners.pop().close()
+
+
+def _mapped(pa: Address) -> bytes:
+    """A PA in 16 bytes: IPv4 as ::ffff:a.b.c.d (RFC 4291 section 2.5.5.2)."""
+    return pa.packed if pa.version == 6 else bytes(10) + b"\xff\xff" + pa.packed
 
 
 def _nve(nve: Nve) -> bytes:
+    own4, own6 = nve.pas_of(4), nve.pas_of(6)
+    if len(nve.pas) > MAX_PAS:
+        raise ValueError(f"{nve.host} has more than {MAX_PAS} PAs")
     return _NVE.pack(
-        nve.pa.ip.packed,
+        b"".join(pa.packed for pa in own4),
+        b"".join(pa.packed for pa in own6),
+        len(own4),
+        len(own6),
+        nve.pa_choice is PaChoice.FLOW,
         nve.flow_ids is FlowIds.FLOW,
         nve.too_big is TooBig.TELL,
         nve.unknown is UnknownUnicast.FLOOD,
         nve.clamp_mss,
         list(SourceCheck).index(nve.source_check),
     )
+
+
+def _port(policy: NvePolicy, port: Port, slot: int) -> bytes:
+    sources = [policy.fixed_source_pa(port, version) for version in (4, 6)]
+    source4, source6 = (source.packed if source else b"" for source in sources)
+    return _PORT.pack(port.vsid, slot, octets(port.mac), source4, source6)
 
 
 def _read(counters: Map, slot: int) -> SubnetCounters:

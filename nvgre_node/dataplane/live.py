@@ -14,16 +14,16 @@ import time
 from collections import Counter
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from ipaddress import IPv4Address
 
 from nvgre_node.dataplane import model
 from nvgre_node.dataplane.base import NO_SUBNET, Drop, SubnetCounters
 from nvgre_node.namespace import NUD_VALID, netlink
 from nvgre_node.packet import packet_socket, path_mtu_listener, receive
-from nvgre_node.policy import NvePolicy
+from nvgre_node.policy import Address, NvePolicy
 from nvgre_node.wire import octets
 
 _LOOK_AGAIN_SECONDS = 0.5
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
 class LiveModel:
@@ -43,7 +43,8 @@ class LiveModel:
         self._uplinks = {link["index"]: link for link in self._ip.get_links() if link.get("ifname") in uplinks}
         macs = frozenset(octets(link.get("address")) for link in self._uplinks.values())
         self._state, self._looked = model.State(policy, macs, {}), 0.0
-        self._stack.enter_context(path_mtu_listener())
+        for family in _FAMILIES:
+            self._stack.enter_context(path_mtu_listener(family))
         interfaces = [*(port.interface for port in policy.ports), *uplinks]
         self._sockets = {name: self._stack.enter_context(packet_socket(name)) for name in interfaces}
         self._wake, wake = os.pipe()
@@ -75,17 +76,17 @@ class LiveModel:
 
     def _look_around(self) -> None:
         """Asks the kernel for the ways to the other NVEs: at once while one is missing, else now and then."""
-        wanted = {record.pa for record in self._state.policy.records if not self._state.policy.is_local(record)}
-        now = time.monotonic()
+        wanted, now = self._state.policy.remote_pas, time.monotonic()
         if wanted <= self._state.paths.keys() and now - self._looked < _LOOK_AGAIN_SECONDS:
             return
         self._looked = now
-        valid = [found for found in self._ip.get_neighbours(family=socket.AF_INET) if found["state"] & NUD_VALID]
+        known = [found for family in _FAMILIES for found in self._ip.get_neighbours(family=family)]
+        valid = [found for found in known if found["state"] & NUD_VALID]
         macs = {(found["ifindex"], found.get("dst")): found.get("lladdr") for found in valid}
         paths = {pa: path for pa in wanted if (path := self._path(pa, macs))}
         self._state = replace(self._state, paths=paths)
 
-    def _path(self, pa: IPv4Address, macs: dict[tuple[int, str], str]) -> model.Path | None:
+    def _path(self, pa: Address, macs: dict[tuple[int, str], str]) -> model.Path | None:
         route = self._ip.route("get", dst=str(pa))[0]
         index = int(route.get("oif"))
         next_hop = macs.get((index, route.get("gateway") or str(pa)))

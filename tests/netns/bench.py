@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from scapy.layers.inet import IP
+from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import GRE, Ether
 from scapy.packet import Packet, Raw
 
@@ -16,9 +17,8 @@ from nvgre_node.dataplane.base import Drop
 from nvgre_node.dataplane.ebpf import EbpfDataPlane
 from nvgre_node.namespace import set_sysctl
 from nvgre_node.net import NvgreNet
+from nvgre_node.wire import OVERHEAD
 from topologies import Scenario, load
-
-from .frames import PA1, PA2
 
 Tally = dict[tuple[int, str], int]
 
@@ -48,6 +48,8 @@ class Bench:
         (self.uplink,), (peer_uplink,) = self.host.uplinks, self.peer.uplinks
         self.mac, self.peer_mac = self.host.interface_mac(self.uplink), self.peer.interface_mac(peer_uplink)
         names = (*(port.interface for port in self.host.policy.ports), self.uplink)
+        self.pa, self.peer_pa = (node.policy.nve.pas[0].ip for node in (self.host, self.peer))
+        self.overhead = OVERHEAD[self.pa.version]
         self._index = {name: self.host.interface_index(name) for name in names}
 
     def from_port(self, vm: str, frame: bytes) -> Outcome:
@@ -83,8 +85,11 @@ class Bench:
         return Ether(**({"src": self.peer_mac, "dst": self.mac} | fields))
 
     def outer(self, **fields: Any) -> Packet:
-        """The outer headers of what host2 sends to host1, up to IPv4."""
-        return self.ethernet() / IP(**({"src": PA2, "dst": PA1, "flags": "DF", "id": 0, "proto": 47} | fields))
+        """The outer headers of what host2 sends to host1, up to IP; `fields` are those of the IP version of its PA."""
+        pas = {"src": str(self.peer_pa), "dst": str(self.pa)}
+        if self.pa.version == 6:
+            return self.ethernet() / IPv6(**(pas | {"nh": 47} | fields))
+        return self.ethernet() / IP(**(pas | {"flags": "DF", "id": 0, "proto": 47} | fields))
 
     def nvgre(self, inner: bytes, vsid: int, flow: int = 0, **outer: Any) -> bytes:
         """An inner frame as host2 sends it to host1."""

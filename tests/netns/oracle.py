@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
-
 from experiments.watch import Place, Watch
 from nvgre_node.dataplane import model
 from nvgre_node.wire import octets
 
 from .bench import Bench
-from .frames import DROP, PA2, PASS, REDIRECT
-
-UNDERLAY_MTU = 1542
+from .frames import DROP, PASS, REDIRECT
 
 
 def state_of(bench: Bench) -> model.State:
     """What host1 knows, as the specification takes it."""
-    path = model.Path(bench.uplink, octets(bench.mac), octets(bench.peer_mac), UNDERLAY_MTU)
-    return model.State(bench.host.policy, frozenset({octets(bench.mac)}), {IPv4Address(PA2): path})
+    path = model.Path(bench.uplink, octets(bench.mac), octets(bench.peer_mac), 1500 + bench.overhead)
+    policy = bench.host.policy
+    return model.State(policy, frozenset({octets(bench.mac)}), dict.fromkeys(policy.remote_pas, path))
 
 
 def agrees(bench: Bench, interface: str, frame: bytes) -> model.Result:

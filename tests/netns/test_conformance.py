@@ -128,7 +128,7 @@ FAULTS = {
     ),
     "one tag is taken off": Fault(Mutant("nvgre.bpf.c", "MAX_TAGS 4", "MAX_TAGS 1"), sending.tags, ("I5",)),
     "tags are let in": Fault(
-        Mutant("decapsulate.h", "if (is_tag(eth->h_proto))", "if (0)"), receiving.inner_tags, ("I6", "I7")
+        Mutant("decapsulate.h", "if (is_tag(head.eth.h_proto))", "if (0)"), receiving.inner_tags, ("I6", "I7")
     ),
     "any PA may send": Fault(
         Mutant("decapsulate.h", "return DROP_SOURCE_PA;", "return DROP_REASONS;"), receiving.senders, ("C1",)
@@ -160,8 +160,8 @@ FAULTS = {
     "the FlowID is part of the key": Fault(
         Mutant(
             "decapsulate.h",
-            "bpf_ntohl(outer->gre.key) >> 8;",
-            "bpf_ntohl(outer->gre.key) & 0xff ? 0 : bpf_ntohl(outer->gre.key) >> 8;",
+            "bpf_ntohl(head.gre.key) >> 8;",
+            "bpf_ntohl(head.gre.key) & 0xff ? 0 : bpf_ntohl(head.gre.key) >> 8;",
         ),
         receiving.every_flow_id,
         ("G10",),
@@ -171,13 +171,17 @@ FAULTS = {
     ),
     "DF is not sent": Fault(Mutant("encapsulate.h", "bpf_htons(IP_DF)", "0"), sending.headers, ("F5",)),
     "the VSID sits in the wrong bits": Fault(
-        Mutant("encapsulate.h", "to->vsid << 8 | to->flow_id", "to->vsid"), sending.headers, ("G5",)
+        Mutant("encapsulate.h", "to->vsid << 8 | (nve", "(nve"), sending.headers, ("G5",)
     ),
     "one flow has many FlowIDs": Fault(
-        Mutant("encapsulate.h", "| to->flow_id)", "| (bpf_get_prandom_u32() & 0xff))"), sending.flow_ids, ("G6",)
+        Mutant("encapsulate.h", "| (nve.flowid_from_flow ? to->flow : 0))", "| (bpf_get_prandom_u32() & 0xff))"),
+        sending.flow_ids,
+        ("G6",),
     ),
     "FlowIDs have 4 bits": Fault(
-        Mutant("encapsulate.h", "| to->flow_id)", "| (to->flow_id & 0xf0))"), sending.flow_ids, ("G8",)
+        Mutant("encapsulate.h", "| (nve.flowid_from_flow ? to->flow : 0))", "| (to->flow & 0xf0))"),
+        sending.flow_ids,
+        ("G8",),
     ),
 }
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6PacketTooBig
+from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6ExtHdrFragment
 from scapy.packet import Raw
 
 from nvgre_node.dataplane import ebpf
 from nvgre_node.wire import octets
+from topologies import load
 
 from .bench import Bench, running
 from .frames import (
@@ -44,7 +45,7 @@ MUTANTS = {
     "the VSID of a sender": Mutant(
         "nvgre.bpf.c", "find_record(port->vsid, eth->h_dest)", "find_record(6000, eth->h_dest)"
     ),
-    "inner tags (I6)": without("decapsulate.h", "is_tag(eth->h_proto)"),
+    "inner tags (I6)": without("decapsulate.h", "is_tag(head.eth.h_proto)"),
     "0x9100 from a VM (I4)": Mutant("nvgre.bpf.c", "return skb->vlan_present || is_tag(skb->protocol);", "return 0;"),
     "reserved VSIDs (V1, V2)": Mutant("decapsulate.h", "vsid < VSID_FIRST || vsid > VSID_LAST", "0"),
     "the source PA (C1)": Mutant("decapsulate.h", "return DROP_SOURCE_PA;", "return DROP_REASONS;"),
@@ -56,16 +57,16 @@ MUTANTS = {
     "the K bit (G11)": without("decapsulate.h", "!(flags & GRE_KEY)"),
     "the protocol type (G15)": without("decapsulate.h", "gre->protocol != bpf_htons(ETH_P_TEB)"),
     "the outer checksum": Mutant("decapsulate.h", "ip_checksum(&outer->ip) != 0xffff", "0"),
-    "the outer length": Mutant("decapsulate.h", "total + ETH_HLEN > skb->len)", "0)"),
-    "the outer padding": Mutant("decapsulate.h", "!skb->gso_size && total", "0 && total"),
-    "our own PA": Mutant("decapsulate.h", "outer->ip.daddr != nve.pa ||", "0 ||"),
+    "the outer length": Mutant("decapsulate.h", "!= 0xffff || arrival->end > skb->len", "!= 0xffff"),
+    "the outer padding": Mutant("decapsulate.h", "!skb->gso_size && arrival.end", "0 && arrival.end"),
+    "our own PA": Mutant("decapsulate.h", "!is_own_pa4(outer->ip.daddr)", "0"),
     "our own MAC": Mutant("decapsulate.h", "skb->pkt_type != PACKET_HOST", "0"),
     "split horizon": Mutant("decapsulate.h", "record ? !record->ifindex : !nve.flood_unknown", "!record"),
     "the sender's own port": without("nvgre.bpf.c", "record->ifindex == ifindex"),
     "no copy back to the sender (B5)": Mutant("replicate.h", "if (*ifindex != skb->ingress_ifindex)", "if (1)"),
     "what does not fit (F1)": without("encapsulate.h", "found == BPF_FIB_LKUP_RET_FRAG_NEEDED"),
     "DF (F5)": Mutant("encapsulate.h", "bpf_htons(IP_DF)", "0"),
-    "FlowID (G8)": Mutant("encapsulate.h", "nve.flowid_from_flow ? flow_id(skb) : 0", "0"),
+    "FlowID (G8)": Mutant("encapsulate.h", "nve.flowid_from_flow ? to->flow : 0", "0"),
     "no ports of fragments in FlowID": Mutant("flow.h", "if (!(ip->frag_off & bpf_htons(IP_FRAGMENT)))", "if (1)"),
     "no ICMP about later fragments": without("icmp.h", "ip->frag_off & bpf_htons(IP_OFFSET)"),
     "no ICMP about ICMP errors": Mutant("icmp.h", "if (ip->protocol != IPPROTO_ICMP)", "if (1)"),
@@ -74,6 +75,15 @@ MUTANTS = {
     ),
     "no ICMPv6 about ICMPv6 errors": Mutant("icmp.h", "if (ip->nexthdr != IPPROTO_ICMPV6)", "if (1)"),
     "no ICMPv6 to many": Mutant("icmp.h", "if (ip->saddr.s6_addr[0] == 0xff ||", "if (0 &&"),
+}
+
+OVER_IPV6 = {
+    "our own PA (IPv6)": Mutant("decapsulate.h", "if (!is_own_pa6(&to))", "if (!is_own_pa6(&to) && 0)"),
+    "outer fragments (IPv6, F2)": Mutant("decapsulate.h", "fragmented == IPPROTO_GRE", "0"),
+    "protocol 47 (IPv6)": Mutant("decapsulate.h", "outer->ip.nexthdr != IPPROTO_GRE", "0"),
+    "the outer length (IPv6)": Mutant("decapsulate.h", "outer->ip.version != 6 || arrival->end > skb->len", "0"),
+    "the source PA (IPv6, C1)": Mutant("decapsulate.h", "return DROP_SOURCE_PA;", "return DROP_REASONS;"),
+    "what does not fit (IPv6, F1)": without("encapsulate.h", "found == BPF_FIB_LKUP_RET_FRAG_NEEDED"),
 }
 
 
@@ -122,9 +132,41 @@ def every_check(bench: Bench) -> None:
     agrees_on_flood(bench, bench.uplink, bench.nvgre(everybody, RED), everybody)
 
 
+def every_check_of_ipv6(bench: Bench) -> None:
+    """The same over IPv6, for the checks of the outer header."""
+    for outer in (
+        {},
+        {"src": "fd00::77"},
+        {"dst": "fd00::77"},
+        {"nh": 44},
+        {"nh": 59},
+        {"nh": 6},
+        {"plen": 300},
+        {"plen": 21},
+        {"version": 5},
+    ):
+        agrees(bench, bench.uplink, bench.nvgre(INNER, RED, **outer))
+    fragment = IPv6ExtHdrFragment(nh=47, m=1) / gre() / Raw(INNER)
+    agrees(bench, bench.uplink, bytes(bench.outer(nh=44) / fragment))
+    agrees(bench, "red1", from_red1(padded(v4() / TCP(), 1501)))
+
+
 def test_the_data_plane_passes_unchanged() -> None:
     with running() as bench:
         every_check(bench)
+    with running(load("two_hosts").over_ipv6()) as bench:
+        every_check_of_ipv6(bench)
+
+
+@pytest.mark.parametrize("mutant", OVER_IPV6.values(), ids=list(OVER_IPV6))
+def test_disabling_this_check_over_ipv6_is_noticed(
+    mutant: Mutant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = mutant.compiled(tmp_path)
+    monkeypatch.setattr(ebpf, "object_file", lambda: path)
+
+    with running(load("two_hosts").over_ipv6()) as bench, pytest.raises(AssertionError):
+        every_check_of_ipv6(bench)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS)

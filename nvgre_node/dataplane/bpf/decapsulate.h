@@ -2,9 +2,22 @@
 #pragma once
 #include "replicate.h"
 
-#ifndef BPF_F_ADJ_ROOM_DECAP_L3_IPV6 /* Linux 6.3 */
+#ifndef BPF_F_ADJ_ROOM_DECAP_L3_IPV4 /* Linux 6.3 */
+#define BPF_F_ADJ_ROOM_DECAP_L3_IPV4 (1ULL << 7)
 #define BPF_F_ADJ_ROOM_DECAP_L3_IPV6 (1ULL << 8)
 #endif
+
+#define NEXTHDR_FRAGMENT 44 /* RFC 8200 section 4.5 */
+
+/* A GRE packet for this NVE, as its outer IP header has it. */
+struct arrival {
+	struct in6_addr pa; /* of the NVE that sent it */
+	__u32 end;          /* of the IP packet in the frame; what follows is the underlay's padding */
+	int is_v6;
+};
+
+/* The provider host's own traffic, in place of a drop reason. */
+#define NOT_OURS ((enum drop)(DROP_REASONS + 1))
 
 /* Why the flags and protocol type of a GRE header are refused, or DROP_REASONS where they are NVGRE's (G11 to G15). */
 static __always_inline enum drop gre_fault(const struct gre *gre)
@@ -26,9 +39,9 @@ static __always_inline enum drop gre_fault(const struct gre *gre)
 }
 
 /* Why a VSID and the PA that sent it are refused, or DROP_REASONS with the subnet's slot set. */
-static __always_inline enum drop sender_fault(__u32 vsid, __be32 pa, __u32 *slot)
+static __always_inline enum drop sender_fault(__u32 vsid, const struct in6_addr *pa, __u32 *slot)
 {
-	struct peer_key key = {.vsid = vsid, .pa = pa};
+	struct peer_key key = {.vsid = vsid, .pa = *pa};
 	__u32 *found = bpf_map_lookup_elem(&peers, &key);
 	if (found) {
 		*slot = *found;
@@ -43,65 +56,135 @@ static __always_inline enum drop sender_fault(__u32 vsid, __be32 pa, __u32 *slot
 	return DROP_SOURCE_PA;
 }
 
-/* Closes the gap in front of the inner frame. Returns 1 where skb->protocol then names the inner packet, 0 where not. */
-static __always_inline int strip_outer(struct __sk_buff *skb, const struct ethhdr *inner)
+static __always_inline int is_own_pa4(__be32 pa)
 {
-	__u32 inner_packet = skb->len - OUTER_LEN - ETH_HLEN;
-	/* adjust_room wants an IPv4 header's worth of bytes to remain: lend them to shorter frames, which are not IP. */
-	__u32 lent = inner_packet < sizeof(struct iphdr) ? sizeof(struct iphdr) - inner_packet : 0;
+	for (int i = 0; i < MAX_PAS && i < nve.pas4_count; i++)
+		if (nve.pas4[i] == pa)
+			return 1;
+	return 0;
+}
+
+static __always_inline int is_own_pa6(const struct in6_addr *pa)
+{
+	for (int i = 0; i < MAX_PAS && i < nve.pas6_count; i++) {
+		const volatile __be32 *own = nve.pas6[i].s6_addr32;
+		if (own[0] == pa->s6_addr32[0] && own[1] == pa->s6_addr32[1] && own[2] == pa->s6_addr32[2] &&
+		    own[3] == pa->s6_addr32[3])
+			return 1;
+	}
+	return 0;
+}
+
+/* Reads an outer IPv4 header: DROP_REASONS where it is sound. */
+static __always_inline enum drop arrival4(const struct __sk_buff *skb, struct arrival *arrival)
+{
+	const struct outer4 *outer = (void *)(long)skb->data;
+	if ((void *)&outer->gre > (void *)(long)skb->data_end || outer->ip.protocol != IPPROTO_GRE ||
+	    !is_own_pa4(outer->ip.daddr))
+		return NOT_OURS;
+	arrival->end = ETH_HLEN + bpf_ntohs(outer->ip.tot_len);
+	if (outer->ip.version != 4 || outer->ip.ihl != 5 || ip_checksum(&outer->ip) != 0xffff || arrival->end > skb->len)
+		return DROP_BAD_OUTER;
+	if (outer->ip.frag_off & bpf_htons(IP_FRAGMENT))
+		return DROP_OUTER_FRAGMENT; /* F2 */
+	arrival->pa = (struct in6_addr){.s6_addr32 = {0, 0, MAPPED, outer->ip.saddr}};
+	return DROP_REASONS;
+}
+
+/* Reads an outer IPv6 header. Extension headers but for fragments are the provider host's business. */
+static __always_inline enum drop arrival6(const struct __sk_buff *skb, struct arrival *arrival)
+{
+	const struct outer6 *outer = (void *)(long)skb->data;
+	__u8 fragmented = 0;
+	if ((void *)&outer->gre > (void *)(long)skb->data_end)
+		return NOT_OURS;
+	struct in6_addr to = outer->ip.daddr;
+	if (!is_own_pa6(&to))
+		return NOT_OURS;
+	if (outer->ip.nexthdr == NEXTHDR_FRAGMENT) {
+		bpf_skb_load_bytes(skb, ETH_HLEN + sizeof(struct ipv6hdr), &fragmented, 1);
+		return fragmented == IPPROTO_GRE ? DROP_OUTER_FRAGMENT : NOT_OURS; /* F2 */
+	}
+	if (outer->ip.nexthdr != IPPROTO_GRE)
+		return NOT_OURS;
+	arrival->end = ETH_HLEN + sizeof(struct ipv6hdr) + bpf_ntohs(outer->ip.payload_len);
+	if (outer->ip.version != 6 || arrival->end > skb->len)
+		return DROP_BAD_OUTER;
+	arrival->pa = outer->ip.saddr;
+	arrival->is_v6 = 1;
+	return DROP_REASONS;
+}
+
+static __always_inline enum drop read_outer(const struct __sk_buff *skb, struct arrival *arrival)
+{
+	if (skb->pkt_type != PACKET_HOST)
+		return NOT_OURS;
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return arrival4(skb, arrival);
+	if (nve.pas6_count && skb->protocol == bpf_htons(ETH_P_IPV6))
+		return arrival6(skb, arrival);
+	return NOT_OURS;
+}
+
+static __always_inline __u64 decap_flag(__be16 inner_type)
+{
+	return inner_type == bpf_htons(ETH_P_IPV6) ? BPF_F_ADJ_ROOM_DECAP_L3_IPV6 : BPF_F_ADJ_ROOM_DECAP_L3_IPV4;
+}
+
+/* Closes the gap in front of the inner frame. Returns 1 where skb->protocol then names the inner packet, 0 where not. */
+static __always_inline int strip_outer(struct __sk_buff *skb, int is_v6, const struct ethhdr *inner)
+{
+	__s32 gap = -(__s32)outer_length(is_v6);
+	__u32 inner_packet = skb->len + gap - ETH_HLEN;
+	__be16 outer_type = is_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
+	int is_ip = inner->h_proto == bpf_htons(ETH_P_IP) || inner->h_proto == bpf_htons(ETH_P_IPV6);
+	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO;
+	int named = 0;
+	if (inner->h_proto == outer_type)
+		named = 1;
+	else if (is_ip && !bpf_skb_adjust_room(skb, gap, BPF_ADJ_ROOM_MAC, flags | decap_flag(inner->h_proto)))
+		return bpf_skb_store_bytes(skb, 0, inner, sizeof(*inner), 0) ? -1 : 1;
+	/* adjust_room wants an IP header's worth of bytes to remain: lend them to shorter frames. */
+	__u32 least = is_v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+	__u32 lent = inner_packet < least ? least - inner_packet : 0;
 	if (lent && bpf_skb_change_tail(skb, skb->len + lent, 0))
 		return -1;
-	int named = inner->h_proto == bpf_htons(ETH_P_IP);
-	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO;
-	if (inner->h_proto == bpf_htons(ETH_P_IPV6))
-		named = !bpf_skb_adjust_room(skb, -OUTER_LEN, BPF_ADJ_ROOM_MAC, flags | BPF_F_ADJ_ROOM_DECAP_L3_IPV6);
-	if (!(named && inner->h_proto == bpf_htons(ETH_P_IPV6)) &&
-	    bpf_skb_adjust_room(skb, -OUTER_LEN, BPF_ADJ_ROOM_MAC, flags))
+	if (bpf_skb_adjust_room(skb, gap, BPF_ADJ_ROOM_MAC, flags))
 		return -1;
 	if (lent && bpf_skb_change_tail(skb, skb->len - lent, 0))
 		return -1;
-	if (bpf_skb_store_bytes(skb, 0, inner, sizeof(*inner), 0))
-		return -1;
-	return named;
+	return bpf_skb_store_bytes(skb, 0, inner, sizeof(*inner), 0) ? -1 : named;
 }
 
 static __always_inline int decapsulate(struct __sk_buff *skb)
 {
-	struct outer *outer = (void *)(long)skb->data;
-	if ((void *)&outer->gre > (void *)(long)skb->data_end)
+	struct arrival arrival = {};
+	enum drop fault = read_outer(skb, &arrival);
+	if (fault == NOT_OURS)
 		return TC_ACT_OK;
-	if (outer->eth.h_proto != bpf_htons(ETH_P_IP) || outer->ip.protocol != IPPROTO_GRE ||
-	    outer->ip.daddr != nve.pa || skb->pkt_type != PACKET_HOST)
-		return TC_ACT_OK; /* the provider host's own traffic */
-
-	__u32 total = bpf_ntohs(outer->ip.tot_len);
-	if (outer->ip.version != 4 || outer->ip.ihl != 5 || ip_checksum(&outer->ip) != 0xffff ||
-	    total + ETH_HLEN > skb->len)
-		return drop(skb, 0, DROP_BAD_OUTER);
-	if (outer->ip.frag_off & bpf_htons(IP_FRAGMENT))
-		return drop(skb, 0, DROP_OUTER_FRAGMENT); /* F2 */
-	if (bpf_skb_pull_data(skb, OUTER_LEN + ETH_HLEN))
-		return drop(skb, 0, DROP_TRUNCATED);
-	/* What follows the IP packet is the underlay's padding. */
-	if (!skb->gso_size && total + ETH_HLEN < skb->len && bpf_skb_change_tail(skb, total + ETH_HLEN, 0))
-		return drop(skb, 0, DROP_BAD_OUTER);
-
-	outer = (void *)(long)skb->data;
-	struct ethhdr *eth = (void *)(outer + 1);
-	if ((void *)(eth + 1) > (void *)(long)skb->data_end)
-		return drop(skb, 0, DROP_TRUNCATED);
-	enum drop fault = gre_fault(&outer->gre);
 	if (fault != DROP_REASONS)
 		return drop(skb, 0, fault);
-	__u32 vsid = bpf_ntohl(outer->gre.key) >> 8; /* any FlowID, G10 */
+	if (!skb->gso_size && arrival.end < skb->len && bpf_skb_change_tail(skb, arrival.end, 0))
+		return drop(skb, 0, DROP_BAD_OUTER);
+
+	struct {
+		struct gre gre;
+		struct ethhdr eth;
+	} __attribute__((packed)) head;
+	if (bpf_skb_load_bytes(skb, outer_length(arrival.is_v6) - sizeof(struct gre), &head, sizeof(head)))
+		return drop(skb, 0, DROP_TRUNCATED);
+	fault = gre_fault(&head.gre);
+	if (fault != DROP_REASONS)
+		return drop(skb, 0, fault);
+	__u32 vsid = bpf_ntohl(head.gre.key) >> 8; /* any FlowID, G10 */
 	__u32 slot = 0;
-	fault = sender_fault(vsid, outer->ip.saddr, &slot);
+	fault = sender_fault(vsid, &arrival.pa, &slot);
 	if (fault != DROP_REASONS)
 		return drop(skb, slot, fault);
-	if (is_tag(eth->h_proto))
+	if (is_tag(head.eth.h_proto))
 		return drop(skb, slot, DROP_INNER_TAG); /* I6 */
 
-	struct ethhdr inner = *eth;
+	struct ethhdr inner = head.eth;
 	__u32 ifindex = 0;
 	if (!(inner.h_dest[0] & 1)) {
 		struct record *record = find_record(vsid, inner.h_dest);
@@ -110,7 +193,7 @@ static __always_inline int decapsulate(struct __sk_buff *skb)
 		ifindex = record ? record->ifindex : 0;
 	}
 	__u32 packets = packets_in(skb); /* before adjust_room forgets the segments */
-	int named = strip_outer(skb, &inner);
+	int named = strip_outer(skb, arrival.is_v6, &inner);
 	if (named < 0)
 		return drop(skb, slot, DROP_MALFORMED);
 	struct subnet_counters *subnet = counters_of(slot);

@@ -1,4 +1,4 @@
-/* FlowID: eight bits of entropy from the inner flow (G6, G8, G9). */
+/* FlowID: eight bits of entropy from the inner flow (G6, G8). */
 #pragma once
 #include "policy.h"
 
@@ -27,7 +27,7 @@ static __always_inline __u64 mix_ports(__u64 hash, __u8 protocol, const void *l4
  * Hashes MAC addresses and EtherType, then addresses and protocol, then ports. Fragments hash without ports, so that all
  * of a datagram take one path; IPv6 adds the flow label. nvgre_node.wire.flow_id is the same in Python.
  */
-static __always_inline __u8 flow_id(const struct __sk_buff *skb)
+static __always_inline __u8 flow_hash(const struct __sk_buff *skb)
 {
 	const void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	const __u32 *mac = data;

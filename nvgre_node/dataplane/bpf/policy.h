@@ -4,28 +4,43 @@
 
 /* How many NVEs, and how many ports of one host, a virtual subnet may have: bounds the replication loops. */
 #define MAX_REPLICAS 128
+/* How many PAs an NVE may have (nvgre_node.policy). */
+#define MAX_PAS 8
+
+/* A PA of either IP version: IPv4 as ::ffff:a.b.c.d (RFC 4291 section 2.5.5.2). */
+#define MAPPED bpf_htonl(0xffff)
+
+static __always_inline int is_mapped(const struct in6_addr *pa)
+{
+	return !(pa->s6_addr32[0] | pa->s6_addr32[1]) && pa->s6_addr32[2] == MAPPED;
+}
 
 /* One per provider host, written before the programs are loaded: the verifier then removes what is switched off. */
 struct nve {
-	__be32 pa;
+	__be32 pas4[MAX_PAS];
+	struct in6_addr pas6[MAX_PAS];
+	__u8 pas4_count;
+	__u8 pas6_count;
+	__u8 pa_from_flow;     /* E3; 0: the port's */
 	__u8 flowid_from_flow; /* G8; 0: FlowID is always zero, G9 */
 	__u8 tell_too_big;     /* 0: the black hole */
 	__u8 flood_unknown;    /* B6; 0: unknown unicast is dropped */
 	__u8 clamp_mss;        /* 0: what VMs agree on is theirs */
 	__u8 source_check;     /* C1: enum source_check */
-	__u8 reserved[3];
 };
 
 const volatile struct nve nve SEC(".rodata.nve");
 
 enum source_check { SOURCE_CHECK_NONE, SOURCE_CHECK_MAC, SOURCE_CHECK_CA };
 
-/* By interface index: the virtual subnet of a VM's port, and the VM's MAC address. */
+/* By interface index: the virtual subnet of a VM's port, the VM's MAC address, and the source PA of what it sends. */
 struct port {
 	__u32 vsid;
 	__u32 slot;
 	__u8 mac[ETH_ALEN];
 	__u16 reserved;
+	__be32 pa4;
+	struct in6_addr pa6;
 };
 
 struct {
@@ -69,8 +84,8 @@ struct record_key {
 
 struct record {
 	__u32 ifindex; /* of a local port, or 0 */
-	__be32 pa;     /* of the remote NVE, or 0 */
 	__u32 vsid;    /* the VSID to deliver into */
+	struct in6_addr pa; /* of the remote NVE */
 };
 
 struct {
@@ -84,7 +99,7 @@ struct {
 /* C1: the PAs that may send into a virtual subnet. */
 struct peer_key {
 	__u32 vsid;
-	__be32 pa;
+	struct in6_addr pa;
 };
 
 struct {
@@ -114,7 +129,7 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 65536);
 	__type(key, struct replica_key);
-	__type(value, __be32); /* PA */
+	__type(value, struct in6_addr); /* PA */
 } remote_replicas SEC(".maps");
 
 static __always_inline struct record *find_record(__u32 vsid, const __u8 *mac)

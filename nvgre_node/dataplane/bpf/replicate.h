@@ -15,23 +15,32 @@ static __always_inline void replicate_local(struct __sk_buff *skb, __u32 vsid)
 	}
 }
 
+/* Opens the gap for the outer headers, or widens the one that IPv4 copies needed: they come first. */
+static __always_inline long widen(struct __sk_buff *skb, __u32 *gap, int is_v6)
+{
+	__u32 had = *gap, wanted = outer_length(is_v6);
+	*gap = wanted;
+	if (!had)
+		return make_room(skb, is_v6);
+	return had < wanted ? bpf_skb_change_head(skb, wanted - had, 0) : 0;
+}
+
 static __always_inline int replicate_remote(struct __sk_buff *skb, const struct port *port)
 {
 	struct bpf_fib_lookup path;
 	struct shipment to = {
 		.vsid = port->vsid,
-		.flow_id = nve.flowid_from_flow ? flow_id(skb) : 0,
+		.flow = nve.flowid_from_flow || nve.pa_from_flow ? flow_hash(skb) : 0,
 		.frame_bytes = skb->len,
 	};
-	__u32 packet = packet_length(skb);
-	int roomy = 0;
+	__u32 packet = packet_length(skb), gap = 0;
 	for (__u32 position = 0; position < MAX_REPLICAS; position++) {
 		struct replica_key key = {.vsid = port->vsid, .position = position};
-		__be32 *pa = bpf_map_lookup_elem(&remote_replicas, &key);
-		if (!pa)
+		to.pa = bpf_map_lookup_elem(&remote_replicas, &key);
+		if (!to.pa)
 			break;
-		to.pa = *pa;
-		long found = find_path(skb, to.pa, packet, &path);
+		to.is_v6 = nve.pas6_count && !is_mapped(to.pa);
+		long found = find_path(skb, port, &to, packet, &path);
 		if (found) {
 			drop(skb, port->slot,
 			     found == BPF_FIB_LKUP_RET_FRAG_NEEDED ? DROP_TOO_BIG :
@@ -39,9 +48,8 @@ static __always_inline int replicate_remote(struct __sk_buff *skb, const struct 
 								     DROP_NO_ROUTE);
 			continue;
 		}
-		if ((!roomy && make_room(skb)) || write_outer(skb, &to, &path))
+		if (widen(skb, &gap, to.is_v6) || write_outer(skb, &to, &path))
 			return drop(skb, port->slot, DROP_MALFORMED);
-		roomy = 1;
 		bpf_clone_redirect(skb, path.ifindex, 0);
 		count_encapsulated(skb, port->slot, to.frame_bytes);
 	}

@@ -32,20 +32,20 @@ static __always_inline __u32 packet_length(const struct __sk_buff *skb)
 }
 
 /*
- * Drops a frame that does not fit, and tells its sender which packet would: `mtu` is that of the path between the PAs.
+ * Drops a frame that does not fit, and tells its sender which packet would: one of `mtu` bytes.
  * IPv4 senders are told with or without DF, since the NVE must not fragment for them.
  */
 static __always_inline int too_big(struct __sk_buff *skb, const struct port *port, __u32 mtu)
 {
 	int action = drop(skb, port->slot, DROP_TOO_BIG);
 	struct subnet_counters *subnet = counters_of(port->slot);
-	if (!nve.tell_too_big || !subnet || mtu <= OVERHEAD)
+	if (!nve.tell_too_big || !subnet)
 		return action;
 	struct icmp_said said = {
 		.type4 = ICMP_UNREACHABLE,
 		.code4 = ICMP_FRAGMENTATION_NEEDED,
 		.type6 = ICMPV6_PACKET_TOO_BIG,
-		.mtu = mtu - OVERHEAD,
+		.mtu = mtu,
 	};
 	if (icmp_error(skb, &said))
 		return action;

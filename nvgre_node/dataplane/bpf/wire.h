@@ -1,4 +1,4 @@
-/* The wire format: outer IPv4, GRE with NVGRE's key, inner Ethernet (RFC 7637 section 3.2). */
+/* The wire format: outer IPv4 or IPv6, GRE with NVGRE's key, inner Ethernet (RFC 7637 section 3.2). */
 #pragma once
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -32,17 +32,27 @@ struct gre {
 } __attribute__((packed));
 
 /* What encapsulation puts in front of an inner frame. */
-struct outer {
+struct outer4 {
 	struct ethhdr eth;
 	struct iphdr ip;
 	struct gre gre;
 } __attribute__((packed));
 
-#define OUTER_LEN ((int)sizeof(struct outer))
-/* What the inner IP packet grows by: outer IPv4, GRE and the inner Ethernet header. */
-#define OVERHEAD ((int)(sizeof(struct iphdr) + sizeof(struct gre) + ETH_HLEN))
+struct outer6 {
+	struct ethhdr eth;
+	struct ipv6hdr ip;
+	struct gre gre;
+} __attribute__((packed));
 
-_Static_assert(OUTER_LEN == 42 && OVERHEAD == 42, "NVGRE over IPv4 costs 42 bytes");
+_Static_assert(sizeof(struct outer4) == 42 && sizeof(struct outer6) == 62, "NVGRE costs 42 bytes, or 62 over IPv6");
+
+/*
+ * Bytes of outer headers. An inner IP packet grows by as many: by the inner Ethernet header instead of the outer one.
+ */
+static __always_inline __u32 outer_length(int is_v6)
+{
+	return is_v6 ? sizeof(struct outer6) : sizeof(struct outer4);
+}
 
 #define ETH_P_QINQ_OLD 0x9100
 

@@ -15,5 +15,5 @@ __all__ = ["Counted", "Path", "Result", "State", "handle"]
 
 def handle(state: State, interface: str, frame: bytes) -> Result:
     """What the NVE does with a frame that came in on an interface."""
-    vsid = state.vsid_of(interface)
-    return from_uplink(state, frame) if vsid is None else from_port(state, interface, vsid, frame)
+    port = state.port(interface)
+    return from_uplink(state, frame) if port is None else from_port(state, port, frame)

@@ -3,48 +3,84 @@
 from __future__ import annotations
 
 import struct
-from ipaddress import IPv4Address
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 
 from nvgre_node.dataplane.base import NO_SUBNET, Drop
 from nvgre_node.dataplane.model.headers import FRAGMENT, checksum, ethertype, is_group
 from nvgre_node.dataplane.model.state import Result, State, dropped
-from nvgre_node.policy import UnknownUnicast
+from nvgre_node.policy import Address, UnknownUnicast
 from nvgre_node.wire import (
     ETHERNET_BYTES,
     ETHERTYPE_IPV4,
+    ETHERTYPE_IPV6,
     ETHERTYPE_TEB,
     GRE_PROTOCOL,
     HEADER_BYTES,
     IPV4_BYTES,
-    OVERHEAD_IPV4,
+    IPV6_BYTES,
     TAG_ETHERTYPES,
     VSID_FIRST,
     VSID_LAST,
     NvgreHeader,
 )
 
-OUTER_BYTES = ETHERNET_BYTES + IPV4_BYTES + HEADER_BYTES
+_FRAGMENT_HEADER = 44  # the next header value of IPv6's (RFC 8200 section 4.5)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A GRE packet for this NVE: its sender's PA, and what follows the outer IP header, without padding."""
+
+    sender: Address
+    payload: bytes
 
 
 def from_uplink(state: State, frame: bytes) -> Result:
     """An NVGRE packet arrives: every check that it must pass, then the inner frame to the VM it is for."""
-    ip = frame[ETHERNET_BYTES : ETHERNET_BYTES + IPV4_BYTES]
-    if ethertype(frame) != ETHERTYPE_IPV4 or len(ip) < IPV4_BYTES or ip[9] != GRE_PROTOCOL:
+    read = {ETHERTYPE_IPV4: arrival4, ETHERTYPE_IPV6: arrival6}.get(ethertype(frame))
+    found = read(state, frame[ETHERNET_BYTES:]) if read and frame[:6] in state.uplink_macs else None
+    if found is None:
         return Result(left_alone=True)
-    if ip[16:20] != state.policy.nve.pa.ip.packed or frame[:6] not in state.uplink_macs:
-        return Result(left_alone=True)
-    total = int.from_bytes(ip[2:4], "big")
-    if ip[0] != 0x45 or checksum(ip) != 0 or ETHERNET_BYTES + total > len(frame):
-        return dropped(NO_SUBNET, Drop.BAD_OUTER)
-    if int.from_bytes(ip[6:8], "big") & FRAGMENT:
-        return dropped(NO_SUBNET, Drop.OUTER_FRAGMENT)  # F2
-    if total < OVERHEAD_IPV4:
+    if isinstance(found, Drop):
+        return dropped(NO_SUBNET, found)
+    if len(found.payload) < HEADER_BYTES + ETHERNET_BYTES:
         return dropped(NO_SUBNET, Drop.TRUNCATED)
-    gre, inner = frame[34:OUTER_BYTES], frame[OUTER_BYTES : ETHERNET_BYTES + total]  # what follows is padding
+    gre, inner = found.payload[:HEADER_BYTES], found.payload[HEADER_BYTES:]
     fault = gre_fault(gre)
     if fault is not None:
         return dropped(NO_SUBNET, fault)
-    return deliver(state, NvgreHeader.unpack(gre).vsid, IPv4Address(ip[12:16]), inner)
+    return deliver(state, NvgreHeader.unpack(gre).vsid, found.sender, inner)
+
+
+def arrival4(state: State, packet: bytes) -> Arrival | Drop | None:
+    """The outer IPv4 header: None for what is the provider host's own business."""
+    header = packet[:IPV4_BYTES]
+    if len(header) < IPV4_BYTES or header[9] != GRE_PROTOCOL:
+        return None
+    if IPv4Address(header[16:20]) not in state.policy.nve.pas_of(4):
+        return None
+    total = int.from_bytes(header[2:4], "big")
+    if header[0] != 0x45 or checksum(header) != 0 or total > len(packet):
+        return Drop.BAD_OUTER
+    if int.from_bytes(header[6:8], "big") & FRAGMENT:
+        return Drop.OUTER_FRAGMENT  # F2
+    return Arrival(IPv4Address(header[12:16]), packet[IPV4_BYTES:total])
+
+
+def arrival6(state: State, packet: bytes) -> Arrival | Drop | None:
+    """The outer IPv6 header: None for what is the provider host's own business, other extension headers included."""
+    header = packet[:IPV6_BYTES]
+    if len(header) < IPV6_BYTES or IPv6Address(header[24:40]) not in state.policy.nve.pas_of(6):
+        return None
+    if header[6] == _FRAGMENT_HEADER and packet[IPV6_BYTES : IPV6_BYTES + 1] == bytes([GRE_PROTOCOL]):
+        return Drop.OUTER_FRAGMENT  # F2
+    if header[6] != GRE_PROTOCOL:
+        return None
+    end = IPV6_BYTES + int.from_bytes(header[4:6], "big")
+    if header[0] >> 4 != 6 or end > len(packet):
+        return Drop.BAD_OUTER
+    return Arrival(IPv6Address(header[8:24]), packet[IPV6_BYTES:end])
 
 
 def gre_fault(gre: bytes) -> Drop | None:
@@ -59,9 +95,9 @@ def gre_fault(gre: bytes) -> Drop | None:
     return None if protocol == ETHERTYPE_TEB else Drop.PROTOCOL_TYPE
 
 
-def deliver(state: State, vsid: int, sender: IPv4Address, inner: bytes) -> Result:
+def deliver(state: State, vsid: int, sender: Address, inner: bytes) -> Result:
     """Hands an inner frame to the ports it is for: of its virtual subnet, on this host, and nowhere else (T4, T6)."""
-    if sender not in state.policy.members.get(vsid, ()):
+    if sender not in state.policy.senders.get(vsid, ()):
         if not VSID_FIRST <= vsid <= VSID_LAST:
             return dropped(NO_SUBNET, Drop.RESERVED_VSID)  # V1, V2
         if vsid not in state.policy.vsids:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from ipaddress import IPv4Address
 
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.dataplane.model import mss
-from nvgre_node.dataplane.model.headers import DF, ipv4, is_group, strip_tags
+from nvgre_node.dataplane.model.headers import DF, ipv4, ipv6, is_group, strip_tags
 from nvgre_node.dataplane.model.source_check import source_fault
 from nvgre_node.dataplane.model.state import Counted, Path, Result, State, dropped
 from nvgre_node.dataplane.model.too_big import too_big
-from nvgre_node.policy import FlowIds, LookupRecord, UnknownUnicast
+from nvgre_node.policy import Address, FlowIds, LookupRecord, Port, UnknownUnicast
 from nvgre_node.wire import (
     ETHERNET_BYTES,
     ETHERTYPE_IPV4,
+    ETHERTYPE_IPV6,
     GRE_PROTOCOL,
     HEADER_BYTES,
     IPV4_BYTES,
-    OVERHEAD_IPV4,
+    OVERHEAD,
     NvgreHeader,
     flow_id,
 )
@@ -27,68 +27,73 @@ from nvgre_node.wire import (
 _LARGEST_IP_PACKET = 0xFFFF
 
 
-def from_port(state: State, port: str, vsid: int, frame: bytes) -> Result:
+def from_port(state: State, port: Port, frame: bytes) -> Result:
     """A VM sends a frame: to everybody in its virtual subnet, to a VM of this host, or to another NVE."""
-    untagged = strip_tags(frame)
+    vsid, untagged = port.vsid, strip_tags(frame)
     if untagged is None:
         return dropped(vsid, Drop.TAG_DEPTH)
     if len(untagged) < ETHERNET_BYTES:
         return dropped(vsid, Drop.MALFORMED)
-    forged = source_fault(state.policy.nve.source_check, state.port(port), untagged)
+    forged = source_fault(state.policy.nve.source_check, port, untagged)
     if forged is not None:
         return dropped(vsid, forged)
     destination = untagged[:6]
     if is_group(destination):
-        return flood(state, port, vsid, untagged)
+        return flood(state, port, untagged)
     record = state.record(vsid, destination)
     if record is None:
         if state.policy.nve.unknown is UnknownUnicast.FLOOD:
-            return flood(state, port, vsid, untagged)
+            return flood(state, port, untagged)
         return dropped(vsid, Drop.UNKNOWN_UNICAST)
     if state.policy.is_local(record):
-        if record.vm == port:
+        if record.vm == port.interface:
             return dropped(vsid, Drop.OWN_ADDRESS)
         return Result(out=((record.vm, untagged),), counted={(vsid, "local"): 1})
-    return to_nve(state, port, vsid, record, untagged)
+    return to_nve(state, port, record, untagged)
 
 
-def to_nve(state: State, port: str, vsid: int, record: LookupRecord, frame: bytes) -> Result:
+def to_nve(state: State, port: Port, record: LookupRecord, frame: bytes) -> Result:
     """Encapsulates a unicast frame for the NVE that its lookup record names (U1); never fragments it (F1)."""
-    path = state.paths.get(record.pa)
-    if len(frame) - ETHERNET_BYTES + OVERHEAD_IPV4 > _LARGEST_IP_PACKET:
-        return too_big(state, port, vsid, frame, _LARGEST_IP_PACKET)
+    overhead, path = OVERHEAD[record.pa.version], state.paths.get(record.pa)
+    if len(frame) - ETHERNET_BYTES + overhead > _LARGEST_IP_PACKET:
+        return too_big(state, port, frame, _LARGEST_IP_PACKET - overhead)
     if path is None:
-        return dropped(vsid, Drop.NO_ROUTE)
-    if len(frame) - ETHERNET_BYTES + OVERHEAD_IPV4 > path.mtu:
-        return too_big(state, port, vsid, frame, path.mtu)
+        return dropped(port.vsid, Drop.NO_ROUTE)
+    if len(frame) - ETHERNET_BYTES + overhead > path.mtu:
+        return too_big(state, port, frame, path.mtu - overhead)
     if state.policy.nve.clamp_mss:
-        frame = mss.clamped(frame, path.mtu - OVERHEAD_IPV4)
-    packet = encapsulate(state, record.pa, path, record.deliver_vsid, frame)
-    return Result(out=((path.interface, packet),), counted=_encapsulated(vsid, frame, 1))
+        frame = mss.clamped(frame, path.mtu - overhead)
+    packet = encapsulate(state, port, record.pa, path, record.deliver_vsid, frame)
+    return Result(out=((path.interface, packet),), counted=_encapsulated(port.vsid, frame, 1))
 
 
-def flood(state: State, port: str, vsid: int, frame: bytes) -> Result:
+def flood(state: State, port: Port, frame: bytes) -> Result:
     """Broadcast and multicast: a copy to each other port of the subnet here, and one to each other NVE of it (B5)."""
-    out = [(other, frame) for other in state.ports_in(vsid) if other != port]
+    vsid = port.vsid
+    out = [(other, frame) for other in state.ports_in(vsid) if other != port.interface]
     counted: Counter[Counted] = Counter()
-    for pa in state.policy.members.get(vsid, ()):
+    for pa in state.policy.replicas.get(vsid, ()):
         path = state.paths.get(pa)
         if path is None:
             counted[vsid, Drop.NO_ROUTE.name] += 1
-        elif len(frame) - ETHERNET_BYTES + OVERHEAD_IPV4 > path.mtu:
+        elif len(frame) - ETHERNET_BYTES + OVERHEAD[pa.version] > path.mtu:
             counted[vsid, Drop.TOO_BIG.name] += 1
         else:
-            out.append((path.interface, encapsulate(state, pa, path, vsid, frame)))
+            out.append((path.interface, encapsulate(state, port, pa, path, vsid, frame)))
             counted.update(_encapsulated(vsid, frame, 1))
     return Result(out=tuple(out), counted=counted)
 
 
-def encapsulate(state: State, pa: IPv4Address, path: Path, vsid: int, frame: bytes) -> bytes:
-    """Outer Ethernet, outer IPv4 and GRE in front of an untagged inner frame (section 3.2)."""
-    entropy = flow_id(frame) if state.policy.nve.flow_ids is FlowIds.FLOW else 0  # G8, G9
-    ethernet = path.next_hop_mac + path.source_mac + struct.pack("!H", ETHERTYPE_IPV4)
-    length = IPV4_BYTES + HEADER_BYTES + len(frame)
-    ip = ipv4(state.policy.nve.pa.ip.packed, pa.packed, GRE_PROTOCOL, length, DF)  # F5: DF, so the IPv4 ID may be 0
+def encapsulate(state: State, port: Port, pa: Address, path: Path, vsid: int, frame: bytes) -> bytes:
+    """Outer Ethernet, outer IP and GRE in front of an untagged inner frame (section 3.2)."""
+    flow = flow_id(frame)
+    entropy = flow if state.policy.nve.flow_ids is FlowIds.FLOW else 0  # G8, G9
+    source, length = state.policy.source_pa(port, pa, flow), HEADER_BYTES + len(frame)
+    if pa.version == 6:
+        outer_type, ip = ETHERTYPE_IPV6, ipv6(source.packed, pa.packed, GRE_PROTOCOL, length)
+    else:  # F5: DF, so the IPv4 ID may be 0
+        outer_type, ip = ETHERTYPE_IPV4, ipv4(source.packed, pa.packed, GRE_PROTOCOL, IPV4_BYTES + length, DF)
+    ethernet = path.next_hop_mac + path.source_mac + struct.pack("!H", outer_type)
     return ethernet + ip + NvgreHeader(vsid, entropy).pack() + frame
 
 

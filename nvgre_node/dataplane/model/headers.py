@@ -1,4 +1,4 @@
-"""Reading and writing the headers of Ethernet and IPv4, and the checksums of the Internet. Pure; knows no policy."""
+"""Reading and writing the headers of Ethernet and IP, and the checksums of the Internet. Pure; knows no policy."""
 
 from __future__ import annotations
 
@@ -34,6 +34,11 @@ def ipv4(source: bytes, destination: bytes, protocol: int, length: int, flags: i
     """An IPv4 header without options: TTL 64, DSCP and ECN 0, ID 0, and its checksum."""
     header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, length, 0, flags, OUTER_TTL, protocol, 0, source, destination)
     return with_checksum(header, 10, checksum(header))
+
+
+def ipv6(source: bytes, destination: bytes, protocol: int, length: int) -> bytes:
+    """An IPv6 header in front of `length` bytes: hop limit 64, traffic class and flow label 0."""
+    return struct.pack("!IHBB", 6 << 28, length, protocol, OUTER_TTL) + source + destination
 
 
 def checksum(data: bytes) -> int:

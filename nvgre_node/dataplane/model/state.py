@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 
 from nvgre_node.dataplane.base import Drop
-from nvgre_node.policy import LookupRecord, NvePolicy, Port
+from nvgre_node.policy import Address, LookupRecord, NvePolicy, Port
 
 
 @dataclass(frozen=True)
@@ -26,15 +25,11 @@ class State:
 
     policy: NvePolicy
     uplink_macs: frozenset[bytes]
-    paths: Mapping[IPv4Address, Path]
+    paths: Mapping[Address, Path]
 
-    def vsid_of(self, interface: str) -> int | None:
-        """The VSID of a VM's port, or None for an uplink."""
-        return next((port.vsid for port in self.policy.ports if port.interface == interface), None)
-
-    def port(self, interface: str) -> Port:
-        """The port of an interface name, which there is."""
-        return next(port for port in self.policy.ports if port.interface == interface)
+    def port(self, interface: str) -> Port | None:
+        """The VM's port of a name, or None for an uplink."""
+        return next((port for port in self.policy.ports if port.interface == interface), None)
 
     def ports_in(self, vsid: int) -> list[str]:
         """The ports of a virtual subnet on this host."""

@@ -5,16 +5,18 @@ from __future__ import annotations
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.dataplane.model.icmp import Error, error_about
 from nvgre_node.dataplane.model.state import Result, State
-from nvgre_node.policy import TooBig
-from nvgre_node.wire import OVERHEAD_IPV4
+from nvgre_node.policy import Port, TooBig
 
 
-def too_big(state: State, port: str, vsid: int, frame: bytes, mtu: int) -> Result:
-    """Drops a frame that does not fit, and tells its sender which packet would (RFC 1191, RFC 8201, RFC 7588)."""
-    counted = {(vsid, Drop.TOO_BIG.name): 1}
+def too_big(state: State, port: Port, frame: bytes, mtu: int) -> Result:
+    """Drops a frame that does not fit, and tells its sender which packet would (RFC 1191, RFC 8201, RFC 7588).
+
+    `mtu` is the size in bytes of the largest inner IP packet that fits.
+    """
+    counted = {(port.vsid, Drop.TOO_BIG.name): 1}
     # "Fragmentation needed" and "packet too big": with or without DF, since the NVE must not fragment for anybody.
-    error = Error(icmp=(3, 4), icmpv6=(2, 0), mtu=mtu - OVERHEAD_IPV4)
+    error = Error(icmp=(3, 4), icmpv6=(2, 0), mtu=mtu)
     answer = error_about(frame, error) if state.policy.nve.too_big is TooBig.TELL else None
     if answer is None:
         return Result(counted=counted)
-    return Result(out=((port, answer),), counted=counted | {(vsid, "told_too_big"): 1})
+    return Result(out=((port.interface, answer),), counted=counted | {(port.vsid, "told_too_big"): 1})

@@ -101,9 +101,9 @@ def network(hosts: int, tenants: int) -> tuple[Policy, Fabric]:
         for t in range(tenants)
         for h in range(hosts)
     )
-    nves = tuple(Nve(f"host{h}", IPv4Interface(f"192.168.{h}.2/24")) for h in range(hosts))
+    nves = tuple(Nve(f"host{h}", (IPv4Interface(f"192.168.{h}.2/24"),)) for h in range(hosts))
     links = tuple(
-        FabricLink(Attachment("r1", IPv4Interface(f"192.168.{h}.1/24")), Attachment(nve.host, nve.pa))
+        FabricLink(Attachment("r1", (IPv4Interface(f"192.168.{h}.1/24"),)), Attachment(nve.host, nve.pas))
         for h, nve in enumerate(nves)
     )
     return Policy(nves, subnets, vms), Fabric(("r1",), links, 1542)
@@ -190,7 +190,7 @@ def test_the_topology_names_everything(tmp_path: Path, hosts: int, tenants: int)
     for vm in policy.vms:
         assert vm.name in shown
         assert vm.mac in shown
-    assert all(f"PA {nve.pa}" in shown for nve in policy.nves)
+    assert all(f"PA {nve.pas[0]}" in shown for nve in policy.nves)
     assert "MTU 1542" in shown
     pairs = hosts * (hosts - 1) // 2
     assert all(shown.split(" | ").count(f"VSID {subnet.vsid}") == pairs for subnet in policy.subnets)

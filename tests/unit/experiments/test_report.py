@@ -15,14 +15,14 @@ from nvgre_node.policy import Nve, Policy, VirtualSubnet, Vm
 
 PAS = IPv4Interface("192.168.0.1/24"), IPv4Interface("192.168.0.2/24")
 POLICY = Policy(
-    (Nve("host1", PAS[0]), Nve("host2", PAS[1])),
+    (Nve("host1", PAS[:1]), Nve("host2", PAS[1:])),
     (VirtualSubnet("red_net", "red", 5000, (IPv4Network("10.0.0.0/24"),)),),
     (
         Vm("red1", "red_net", "host1", "02:00:00:00:00:01", (IPv4Interface("10.0.0.1/24"),)),
         Vm("red2", "red_net", "host2", "02:00:00:00:00:02", (IPv4Interface("10.0.0.2/24"),)),
     ),
 )
-FABRIC = Fabric((), (FabricLink(Attachment("host1", PAS[0]), Attachment("host2", PAS[1])),), 1542)
+FABRIC = Fabric((), (FabricLink(Attachment("host1", PAS[:1]), Attachment("host2", PAS[1:])),), 1542)
 PROBE: Sample = {
     "source": "red1",
     "destination": "red2",

@@ -20,7 +20,7 @@ def vm(name: str, subnet: str, host: str, last: int, mac: str) -> Vm:
 
 
 POLICY = Policy(
-    nves=tuple(Nve(f"host{n}", IPv4Interface(f"192.168.0.{n}/24")) for n in (1, 2, 3)),
+    nves=tuple(Nve(f"host{n}", (IPv4Interface(f"192.168.0.{n}/24"),)) for n in (1, 2, 3)),
     subnets=(
         VirtualSubnet("red_net", "red", 5000, PREFIXES),
         VirtualSubnet("red_back", "red", 5001, PREFIXES),
@@ -98,7 +98,7 @@ def test_a_host_is_told_of_its_own_ports_only_p2() -> None:
         ("blue1", 6000),
     ]
     assert POLICY.for_host("host3").ports == (
-        Port("blue3", 6000, "02:00:00:00:0b:05", (ip_address("10.0.0.5"), ip_address("fd00:10::5"))),
+        Port("blue3", 6000, HOST3, "02:00:00:00:0b:05", (ip_address("10.0.0.5"), ip_address("fd00:10::5"))),
     )
 
 
@@ -130,7 +130,10 @@ def test_a_host_is_told_only_of_subnets_that_have_a_port_there_p2() -> None:
     ],
 )
 def test_members_are_the_other_nves_of_a_subnet_b5_c1(host: str, members: dict[int, tuple[IPv4Address, ...]]) -> None:
-    assert POLICY.for_host(host).members == members
+    cut = POLICY.for_host(host)
+
+    assert cut.replicas == members
+    assert cut.senders == {vsid: frozenset(pas) for vsid, pas in members.items()}
 
 
 def test_a_record_is_local_where_its_vm_is() -> None:
@@ -142,7 +145,7 @@ def test_a_record_is_local_where_its_vm_is() -> None:
 def test_a_host_without_vms_is_told_nothing_p2() -> None:
     empty = replace(POLICY, vms=tuple(v for v in POLICY.vms if v.host != "host3")).for_host("host3")
 
-    assert (empty.ports, empty.records, dict(empty.members), empty.vsids) == ((), (), {}, ())
+    assert (empty.ports, empty.records, dict(empty.replicas), empty.vsids) == ((), (), {}, ())
 
 
 # Explain

@@ -130,7 +130,7 @@ FABRIC_RULES: list[Case] = [
     Case(
         "a router address that is none",
         {"192.168.3.1/24": "192.168.3.1"},
-        ["9:15: routers.r2.host3: '192.168.3.1' is not an IPv4 address with prefix length (such as 192.168.1.10/24)"],
+        ["9:15: routers.r2.host3: '192.168.3.1' is not an IP address with prefix length (such as 192.168.1.10/24)"],
     ),
     Case(
         "a router with so many links that its name is too long",

@@ -20,7 +20,7 @@ def record(vsid: int, ca: str, mac: str, pa: str, vm: str) -> LookupRecord:
 
 
 def links(fabric: Fabric) -> set[frozenset[str]]:
-    return {frozenset(f"{end.node} {end.address}" for end in link.ends) for link in fabric.links}
+    return {frozenset(f"{end.node} {' '.join(map(str, end.addresses))}" for end in link.ends) for link in fabric.links}
 
 
 def test_two_scenarios_are_shipped() -> None:

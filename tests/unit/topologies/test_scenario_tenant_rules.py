@@ -117,10 +117,40 @@ TENANT_RULES: list[Case] = [
         ],
     ),
     Case(
-        "tenants' packets too large for the default underlay",
-        {"hosts:": "mtu: {tenant: 9000}\nhosts:"},
+        "tenants' packets too large for any underlay",
+        {"hosts:": "mtu: {tenant: 65500}\nhosts:"},
         [
-            "3:6: mtu.underlay: an underlay MTU of 1542 is too small for a tenant MTU of 9000 (NVGRE adds 42: at least 9042, or say undersized: true)"
+            "3:15: mtu.tenant: a tenant MTU of 65500 is too large for any underlay (with the 42 that NVGRE adds it must not pass 65535)"
+        ],
+    ),
+    Case(
+        "hosts of one tenant that share no IP version",
+        {"192.168.0.1/24": "fd00::1/64"},
+        [
+            "6:9: links[0]: host1 (fd00::1/64) and host2 (192.168.0.2/24) are not in one prefix (change a PA, or put a router between them)",
+            "13:37: tenants.red.vms.red2.host: host2 has PAs of IPv4, and host1, where red has VMs too, of IPv6 (give both hosts PAs of the same IP versions)",
+            "19:39: tenants.blue.vms.blue2.host: host2 has PAs of IPv4, and host1, where blue has VMs too, of IPv6 (give both hosts PAs of the same IP versions)",
+        ],
+    ),
+    Case(
+        "hosts of one tenant of which one has IPv6 too",
+        {"192.168.0.1/24": "[192.168.0.1/24, fd00::1/64]"},
+        [
+            "6:9: links[0]: host1 (192.168.0.1/24, fd00::1/64) and host2 (192.168.0.2/24) are not in one prefix (change a PA, or put a router between them)",
+            "13:37: tenants.red.vms.red2.host: host2 has PAs of IPv4, and host1, where red has VMs too, of IPv4 and IPv6 (give both hosts PAs of the same IP versions)",
+            "19:39: tenants.blue.vms.blue2.host: host2 has PAs of IPv4, and host1, where blue has VMs too, of IPv4 and IPv6 (give both hosts PAs of the same IP versions)",
+        ],
+    ),
+    Case(
+        "a VM pinned to another host's PA",
+        {"ca: 10.0.0.1,": "pa: 192.168.0.2, ca: 10.0.0.1,"},
+        ["18:50: tenants.blue.vms.blue1.pa: 192.168.0.2 is no PA of host1 (it has 192.168.0.1)"],
+    ),
+    Case(
+        "an underlay too small for IPv6 PAs",
+        {"192.168.0.1/24": "fd00::1/64", "192.168.0.2/24": "fd00::2/64", "hosts:": "mtu: {underlay: 1542}\nhosts:"},
+        [
+            "3:17: mtu.underlay: an underlay MTU of 1542 is too small for a tenant MTU of 1500 (NVGRE adds 62: at least 1562, or say undersized: true)"
         ],
     ),
     Case(

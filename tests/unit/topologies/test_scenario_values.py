@@ -41,19 +41,29 @@ VALUES: list[Case] = [
     Case(
         "a PA without prefix length",
         {"192.168.0.1/24": "192.168.0.1"},
-        ["4:15: hosts.host1.pa: '192.168.0.1' is not an IPv4 address with prefix length (such as 192.168.1.10/24)"],
+        ["4:15: hosts.host1.pa: '192.168.0.1' is not an IP address with prefix length (such as 192.168.1.10/24)"],
     ),
     Case(
         "a PA that is no address",
         {"192.168.0.1/24": "192.168.0.300/24"},
-        [
-            "4:15: hosts.host1.pa: '192.168.0.300/24' is not an IPv4 address with prefix length (such as 192.168.1.10/24)"
-        ],
+        ["4:15: hosts.host1.pa: '192.168.0.300/24' is not an IP address with prefix length (such as 192.168.1.10/24)"],
     ),
     Case(
-        "a PA of IPv6",
-        {"192.168.0.1/24": "fd00::1/64"},
-        ["4:15: hosts.host1.pa: 'fd00::1/64' is not an IPv4 address with prefix length (such as 192.168.1.10/24)"],
+        "a PA that only the link knows",
+        {"192.168.0.1/24": "fe80::1/64"},
+        ["4:15: hosts.host1.pa: fe80::1 is not a unicast address (such as 192.168.1.10/24)"],
+    ),
+    Case(
+        "more PAs than an NVE may have",
+        {"192.168.0.1/24": f"[{', '.join(f'192.168.0.{n}/24' for n in range(11, 20))}]"},
+        ["4:15: hosts.host1.pa: has 9 entries, 8 are the most"],
+    ),
+    Case(
+        "a VM pinned to what is no address",
+        {"ca: 10.0.0.1,": "pa: host1, ca: 10.0.0.1,"},
+        [
+            "18:50: tenants.blue.vms.blue1.pa: 'host1' is not an IP address (one of the host's PAs, without prefix length)"
+        ],
     ),
     Case(
         "a PA that is multicast",
@@ -209,7 +219,7 @@ SHAPES: list[Case] = [
         "a key that is misspelt further down",
         {"mac: 02:00:00:00:0b:01": "mack: 02:00:00:00:0b:01"},
         [
-            "18:60: tenants.blue.vms.blue1.mack: is not a key of this language (did you mean mac? there are: ca, host, mac, subnet)"
+            "18:60: tenants.blue.vms.blue1.mack: is not a key of this language (did you mean mac? there are: ca, host, mac, pa, subnet)"
         ],
     ),
     Case(
