@@ -35,10 +35,15 @@ class FlowIds(StrEnum):
 
 
 class TooBig(StrEnum):
-    """What a VM gets for a packet that does not fit: an ICMP answer, or silence (RFC 7588 section 3)."""
+    """What an NVE does with a packet that does not fit (RFC 7588 section 3): an ICMP answer, silence, or fragments.
+
+    FRAGMENT cuts inner IPv4 packets without DF, so that each fragment travels whole, and tells about all others; what
+    is flooded is dropped where it does not fit, in silence.
+    """
 
     TELL = "tell"
     DROP = "drop"
+    FRAGMENT = "fragment"
 
 
 class UnknownUnicast(StrEnum):

@@ -11,6 +11,7 @@ from nvgre_node import namespace
 from nvgre_node.dataplane.base import NO_SUBNET, Drop, SubnetCounters
 from nvgre_node.dataplane.build import object_file
 from nvgre_node.dataplane.libbpf import Map, Object
+from nvgre_node.dataplane.slow_path import SlowPath
 from nvgre_node.packet import path_mtu_listener
 from nvgre_node.policy import (
     MAX_PAS,
@@ -29,11 +30,11 @@ from nvgre_node.wire import octets
 
 # The layouts of bpf/policy.h and bpf/counters.h. PAs are in network order, all else in the machine's.
 _U32 = struct.Struct("=I")
-_NVE = struct.Struct("=32s128sBBBBBBBB")
+_NVE = struct.Struct("=32s128sBBBBBBBBB3xI")
 _PORT = struct.Struct("=II6sxx4s16s")
 _SOURCE_KEY = struct.Struct("=II16s")
 _RECORD_KEY = struct.Struct("=I6sxx")
-_RECORD = struct.Struct("=II16s")
+_RECORD = struct.Struct("=III16s")
 _PEER_KEY = struct.Struct("=I16s")
 _REPLICA_KEY = struct.Struct("=II")
 _DONE = ("encapsulated", "encapsulated_bytes", "decapsulated", "decapsulated_bytes", "local", "told_too_big")
@@ -55,6 +56,7 @@ class EbpfDataPlane:
         self._object: Object | None = None
         self._listeners: list[socket.socket] = []
         self._slots: dict[int, int] = {}
+        self._numbers: dict[bytes, int] = {}
 
     @property
     def loaded(self) -> Object:
@@ -66,8 +68,12 @@ class EbpfDataPlane:
     def attach(self, policy: NvePolicy, uplinks: tuple[str, ...]) -> None:
         """Loads, fills the maps, pins them, and only then lets the programs see packets."""
         self._slots = {NO_SUBNET: 0} | {vsid: slot for slot, vsid in enumerate(policy.vsids, start=1)}
+        self._numbers = _numbers(policy)
+        slow_path = SlowPath.create() if policy.nve.too_big is TooBig.FRAGMENT else None
         self._object = Object(
-            object_file(), max_entries={"counters": len(self._slots)}, constants={".rodata.nve": _nve(policy.nve)}
+            object_file(),
+            max_entries={"counters": len(self._slots), "record_keys": len(self._numbers) + 1},
+            constants={".rodata.nve": _nve(policy.nve, slow_path)},
         )
         with namespace.netlink() as ip:
             index = {link.get("ifname"): link["index"] for link in ip.get_links()}
@@ -80,14 +86,17 @@ class EbpfDataPlane:
                 namespace.set_sysctl(f"{family}/conf/{port.interface}/forwarding", 1)
         for uplink in uplinks:
             self._object.attach_ingress("from_uplink", index[uplink])
+        if slow_path:
+            self._object.attach_ingress("from_slow_path", slow_path.exit)
 
     def _write(self, policy: NvePolicy, index: dict[str, int]) -> None:
         maps = self.loaded.maps
         for port in policy.ports:
             self._write_port(policy, port, index[port.interface])
         for record in policy.records:
-            key = _RECORD_KEY.pack(record.vsid, octets(record.mac))
+            key = _record_key(record)
             maps["records"][key] = self._record(policy, record, index)
+            maps["record_keys"][_U32.pack(self._numbers[key])] = key
         for vsid in policy.vsids:
             self._write_subnet(policy, vsid, index)
 
@@ -97,11 +106,11 @@ class EbpfDataPlane:
         for source in port.sources:
             maps["sources"][_SOURCE_KEY.pack(ifindex, source.version, source.packed)] = b"\1"
 
-    @staticmethod
-    def _record(policy: NvePolicy, record: LookupRecord, index: dict[str, int]) -> bytes:
+    def _record(self, policy: NvePolicy, record: LookupRecord, index: dict[str, int]) -> bytes:
+        number = self._numbers[_record_key(record)]
         if policy.is_local(record):
-            return _RECORD.pack(index[record.vm], record.deliver_vsid, _NOWHERE)
-        return _RECORD.pack(0, record.deliver_vsid, _mapped(record.pa))
+            return _RECORD.pack(index[record.vm], record.deliver_vsid, number, _NOWHERE)
+        return _RECORD.pack(0, record.deliver_vsid, number, _mapped(record.pa))
 
     def _write_subnet(self, policy: NvePolicy, vsid: int, index: dict[str, int]) -> None:
         maps, slot = self.loaded.maps, _U32.pack(self._slots[vsid])
@@ -135,7 +144,16 @@ def _mapped(pa: Address) -> bytes:
     return pa.packed if pa.version == 6 else bytes(10) + b"\xff\xff" + pa.packed
 
 
-def _nve(nve: Nve) -> bytes:
+def _record_key(record: LookupRecord) -> bytes:
+    return _RECORD_KEY.pack(record.vsid, octets(record.mac))
+
+
+def _numbers(policy: NvePolicy) -> dict[bytes, int]:
+    """The numbers of the lookup records by their keys, from 1 on: a VM's CAs share one."""
+    return {key: number for number, key in enumerate(dict.fromkeys(map(_record_key, policy.records)), start=1)}
+
+
+def _nve(nve: Nve, slow_path: SlowPath | None) -> bytes:
     own4, own6 = nve.pas_of(4), nve.pas_of(6)
     if len(nve.pas) > MAX_PAS:
         raise ValueError(f"{nve.host} has more than {MAX_PAS} PAs")
@@ -146,10 +164,12 @@ def _nve(nve: Nve) -> bytes:
         len(own6),
         nve.pa_choice is PaChoice.FLOW,
         nve.flow_ids is FlowIds.FLOW,
-        nve.too_big is TooBig.TELL,
+        nve.too_big is not TooBig.DROP,
         nve.unknown is UnknownUnicast.FLOOD,
         nve.clamp_mss,
         list(SourceCheck).index(nve.source_check),
+        nve.too_big is TooBig.FRAGMENT,
+        slow_path.entry if slow_path else 0,
     )
 
 

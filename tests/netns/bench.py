@@ -62,14 +62,17 @@ class Bench:
 
     def _run(self, program: str, frame: bytes, interface: str) -> Outcome:
         assert isinstance(self.host.dataplane, EbpfDataPlane)
-        before = self._tally()
+        before = self.tally()
         with self.host.inside():
             verdict = self.host.dataplane.loaded.test_run(program, frame, self._index[interface])
-        after = self._tally()
-        moved = {key: n - before.get(key, 0) for key, n in after.items() if n != before.get(key, 0)}
-        return Outcome(verdict.action, verdict.frame, moved)
+        return Outcome(verdict.action, verdict.frame, self.moved_since(before))
 
-    def _tally(self) -> Tally:
+    def moved_since(self, before: Tally) -> Tally:
+        """The counters that have moved since an earlier tally."""
+        return {key: n - before.get(key, 0) for key, n in self.tally().items() if n != before.get(key, 0)}
+
+    def tally(self) -> Tally:
+        """All counters, by VSID and name."""
         tally: Tally = {}
         for vsid, counters in self.host.dataplane.counters().items():
             counted = asdict(counters)

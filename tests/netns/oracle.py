@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from experiments.watch import Place, Watch
+from experiments.watch import Place, Sighting, Watch, packet_socket
 from nvgre_node.dataplane import model
-from nvgre_node.wire import octets
+from nvgre_node.wire import GRE_PROTOCOL, octets
 
 from .bench import Bench
 from .frames import DROP, PASS, REDIRECT
 
 
-def state_of(bench: Bench) -> model.State:
-    """What host1 knows, as the specification takes it."""
-    path = model.Path(bench.uplink, octets(bench.mac), octets(bench.peer_mac), 1500 + bench.overhead)
+def state_of(bench: Bench, mtu: int | None = None) -> model.State:
+    """What host1 knows, as the specification takes it; by default the underlay carries packets of 1500 bytes."""
+    path = model.Path(bench.uplink, octets(bench.mac), octets(bench.peer_mac), mtu or 1500 + bench.overhead)
     policy = bench.host.policy
     return model.State(policy, frozenset({octets(bench.mac)}), dict.fromkeys(policy.remote_pas, path))
 
@@ -39,3 +39,32 @@ def agrees_on_flood(bench: Bench, interface: str, frame: bytes, inner: bytes) ->
     out = sorted((nodes.get(name, name), sent) for name, sent in wanted.out)
     assert (got.action, got.moved) == (DROP, dict(wanted.counted))
     assert sorted((sighting.node, sighting.frame) for sighting in seen if inner in sighting.frame) == out
+
+
+def agrees_on_the_wire(bench: Bench, vm: str, frame: bytes, mtu: int) -> list[bytes]:
+    """Compares what leaves host1 or comes back to a VM that sends a frame, in order, and the counters; returns it.
+
+    For what takes more than one run of a program. `mtu` is that of the underlay.
+    """
+    wanted = model.handle(state_of(bench, mtu), vm, frame)
+    places = [Place(bench.net[vm], "eth0"), Place(bench.host, bench.uplink, incoming_only=False)]
+    before = bench.tally()
+    with Watch(places) as watch, packet_socket(places[0]) as sock:
+        sock.send(frame)
+        everything = watch.until(lambda so_far: len(_of_nve(bench, so_far)) >= len(wanted.out)) + watch.heard(5)
+    seen = _of_nve(bench, everything)
+    nodes = {bench.uplink: bench.host.name}
+    expected = [(nodes.get(name, name), out.hex(" ")) for name, out in wanted.out]
+    assert [(sighting.node, sighting.frame.hex(" ")) for sighting in seen] == expected
+    assert bench.moved_since(before) == dict(wanted.counted)
+    return [sighting.frame for sighting in seen]
+
+
+def _of_nve(bench: Bench, seen: list[Sighting]) -> list[Sighting]:
+    """What the NVE of host1 sent, to the underlay or to a VM; not what its host says of its own accord."""
+    protocol_at = {b"\x08\x00": 23, b"\x86\xdd": 20}
+
+    def is_nvgre(frame: bytes) -> bool:
+        return frame[6:12] == octets(bench.mac) and frame[protocol_at.get(frame[12:14], 0)] == GRE_PROTOCOL
+
+    return [sighting for sighting in seen if sighting.node != bench.host.name or is_nvgre(sighting.frame)]

@@ -1,8 +1,8 @@
 /* From a VM to the wire: one unicast frame to the NVE that its lookup record names (U1). */
 #pragma once
 #include "flow.h"
+#include "fragment.h"
 #include "mss.h"
-#include "too_big.h"
 
 #define AF_INET 2
 #define AF_INET6 10
@@ -15,6 +15,17 @@ struct shipment {
 	__u8 flow;                 /* a hash of the inner flow */
 	__u32 frame_bytes;         /* of the inner frame, all segments of a GSO frame together */
 };
+
+static __always_inline struct shipment shipment(const struct __sk_buff *skb, const struct record *record)
+{
+	return (struct shipment){
+		.pa = &record->pa,
+		.is_v6 = nve.pas6_count && !is_mapped(&record->pa),
+		.vsid = record->vsid,
+		.flow = nve.flowid_from_flow || nve.pa_from_flow ? flow_hash(skb) : 0,
+		.frame_bytes = skb->len,
+	};
+}
 
 /* The source PA: the port's, or one by flow (O6, E3). */
 static __always_inline __be32 source4(const struct port *port, __u8 flow)
@@ -144,20 +155,14 @@ static __always_inline void count_encapsulated(const struct __sk_buff *skb, __u3
 
 static __always_inline int encapsulate(struct __sk_buff *skb, const struct port *port, const struct record *record)
 {
-	struct shipment to = {
-		.pa = &record->pa,
-		.is_v6 = nve.pas6_count && !is_mapped(&record->pa),
-		.vsid = record->vsid,
-		.flow = nve.flowid_from_flow || nve.pa_from_flow ? flow_hash(skb) : 0,
-		.frame_bytes = skb->len,
-	};
+	struct shipment to = shipment(skb, record);
 	__u32 packet = packet_length(skb), overhead = outer_length(to.is_v6);
 	struct bpf_fib_lookup path;
 	if (packet + overhead > 0xffff || to.frame_bytes - ETH_HLEN + overhead > 0xffff)
 		return too_big(skb, port, 0xffff - overhead);
 	long found = find_path(skb, port, &to, packet, &path);
 	if (found == BPF_FIB_LKUP_RET_FRAG_NEEDED)
-		return too_big(skb, port, path.mtu_result - overhead);
+		return does_not_fit(skb, port, record, path.mtu_result - overhead);
 	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return drop(skb, port->slot, DROP_NO_ROUTE);
 

@@ -1,13 +1,12 @@
 /*
- * The NVE of RFC 7637 as two tc programs: `from_port` on each VM's port, `from_uplink` on each link to the underlay.
+ * The NVE of RFC 7637 as tc programs: `from_port` on each VM's port, `from_uplink` on each link to the underlay, and
+ * `from_slow_path` for what has to be made whole first.
  * Read this file first; each step is a header of its own, in the order in which a packet meets them.
  */
-#include "decapsulate.h"
+#include "slow_path.h"
 #include "source_check.h"
 
 #define MAX_TAGS 4
-/* Ethernet, IPv4 with all its options or IPv6, and the fixed part of TCP. */
-#define MAX_HEADERS (ETH_HLEN + 60 + 20)
 
 /* I5: removes every 802.1Q and 802.1ad tag. Returns 0 when none is left. */
 static __always_inline int strip_tags(struct __sk_buff *skb)
@@ -17,15 +16,6 @@ static __always_inline int strip_tags(struct __sk_buff *skb)
 		if (skb->vlan_present && bpf_skb_vlan_pop(skb))
 			return -1;
 	return skb->vlan_present || is_tag(skb->protocol);
-}
-
-/* Long frames may keep their headers outside the linear part, where direct access does not reach. */
-static __always_inline long pull_headers(struct __sk_buff *skb)
-{
-	__u32 wanted = skb->len < MAX_HEADERS ? skb->len : MAX_HEADERS;
-	if (skb->data_end - skb->data >= wanted)
-		return 0;
-	return bpf_skb_pull_data(skb, wanted);
 }
 
 SEC("tc")
@@ -70,6 +60,16 @@ SEC("tc")
 int from_uplink(struct __sk_buff *skb)
 {
 	return decapsulate(skb);
+}
+
+SEC("tc")
+int from_slow_path(struct __sk_buff *skb)
+{
+	__u32 mark = skb->mark;
+	skb->mark = 0;
+	if (nve.fragment_inner && mark)
+		return fragment(skb, mark);
+	return TC_ACT_SHOT;
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -27,6 +27,9 @@ struct nve {
 	__u8 flood_unknown;    /* B6; 0: unknown unicast is dropped */
 	__u8 clamp_mss;        /* 0: what VMs agree on is theirs */
 	__u8 source_check;     /* C1: enum source_check */
+	__u8 fragment_inner;   /* RFC 7588; 0: what does not fit is dropped */
+	__u8 reserved[3];
+	__u32 slow_path;       /* index of the interface that leads to the slow path, or 0 */
 };
 
 const volatile struct nve nve SEC(".rodata.nve");
@@ -85,6 +88,7 @@ struct record_key {
 struct record {
 	__u32 ifindex; /* of a local port, or 0 */
 	__u32 vsid;    /* the VSID to deliver into */
+	__u32 number;  /* by which the slow path finds it, below 65536 */
 	struct in6_addr pa; /* of the remote NVE */
 };
 

@@ -20,6 +20,7 @@
 #define VSID_LAST 0xfffffe  /* V2 */
 
 #define IP_DF 0x4000
+#define IP_MF 0x2000
 #define IP_FRAGMENT 0x3fff /* MF and offset */
 #define IP_OFFSET 0x1fff
 #define OUTER_TTL 64
@@ -79,4 +80,16 @@ static __always_inline __u16 ip_checksum(const void *ip)
 	for (int i = 0; i < (int)sizeof(struct iphdr) / 2; i++)
 		sum += words[i];
 	return fold(sum);
+}
+
+/* Ethernet, IPv4 with all its options or IPv6, and the fixed part of TCP. */
+#define MAX_HEADERS (ETH_HLEN + 60 + 20)
+
+/* Long frames may keep their headers outside the linear part, where direct access does not reach. */
+static __always_inline long pull_headers(struct __sk_buff *skb)
+{
+	__u32 wanted = skb->len < MAX_HEADERS ? skb->len : MAX_HEADERS;
+	if (skb->data_end - skb->data >= wanted)
+		return 0;
+	return bpf_skb_pull_data(skb, wanted);
 }

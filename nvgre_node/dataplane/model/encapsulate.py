@@ -7,11 +7,12 @@ from collections import Counter
 
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.dataplane.model import mss
+from nvgre_node.dataplane.model.fragment import fragments, is_fragmentable
 from nvgre_node.dataplane.model.headers import DF, ipv4, ipv6, is_group, strip_tags
 from nvgre_node.dataplane.model.source_check import source_fault
 from nvgre_node.dataplane.model.state import Counted, Path, Result, State, dropped
 from nvgre_node.dataplane.model.too_big import too_big
-from nvgre_node.policy import Address, FlowIds, LookupRecord, Port, UnknownUnicast
+from nvgre_node.policy import Address, FlowIds, LookupRecord, Port, TooBig, UnknownUnicast
 from nvgre_node.wire import (
     ETHERNET_BYTES,
     ETHERTYPE_IPV4,
@@ -60,11 +61,24 @@ def to_nve(state: State, port: Port, record: LookupRecord, frame: bytes) -> Resu
     if path is None:
         return dropped(port.vsid, Drop.NO_ROUTE)
     if len(frame) - ETHERNET_BYTES + overhead > path.mtu:
-        return too_big(state, port, frame, path.mtu - overhead)
+        return does_not_fit(state, port, record, path, frame)
     if state.policy.nve.clamp_mss:
         frame = mss.clamped(frame, path.mtu - overhead)
     packet = encapsulate(state, port, record.pa, path, record.deliver_vsid, frame)
     return Result(out=((path.interface, packet),), counted=_encapsulated(port.vsid, frame, 1))
+
+
+def does_not_fit(state: State, port: Port, record: LookupRecord, path: Path, frame: bytes) -> Result:
+    """Cuts what may be cut into fragments that each travel whole, if that is the mode (RFC 7588 section 3)."""
+    largest = path.mtu - OVERHEAD[record.pa.version]
+    if state.policy.nve.too_big is not TooBig.FRAGMENT or not is_fragmentable(frame, largest):
+        return too_big(state, port, frame, largest)
+    pieces = [frame[:ETHERNET_BYTES] + piece for piece in fragments(frame[ETHERNET_BYTES:], largest)]
+    counted: Counter[Counted] = Counter()
+    for piece in pieces:
+        counted.update(_encapsulated(port.vsid, piece, 1))
+    packets = [encapsulate(state, port, record.pa, path, record.deliver_vsid, piece) for piece in pieces]
+    return Result(out=tuple((path.interface, packet) for packet in packets), counted=counted)
 
 
 def flood(state: State, port: Port, frame: bytes) -> Result:

@@ -1,0 +1,40 @@
+/*
+ * The slow path: what must first be made whole comes here through a pair of interfaces of the host's own. The first of
+ * them has no offloads, so that frames leave it cut to size and summed; the second is where this program sees them.
+ */
+#pragma once
+#include "decapsulate.h"
+
+/* By number: the keys of lookup records, for frames whose mark holds no more. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* set at load */
+	__type(key, __u32);
+	__type(value, struct record_key);
+} record_keys SEC(".maps");
+
+static __always_inline struct record *record_of(__u32 number)
+{
+	struct record_key *key = bpf_map_lookup_elem(&record_keys, &number);
+	return key ? bpf_map_lookup_elem(&records, key) : 0;
+}
+
+/* An inner frame that does not fit: its first fragment leaves, the rest comes round again. */
+static __always_inline int fragment(struct __sk_buff *skb, __u32 mark)
+{
+	__u32 ifindex = SLOW_PATH_PORT(mark);
+	struct port *port = bpf_map_lookup_elem(&ports, &ifindex);
+	struct record *record = record_of(SLOW_PATH_RECORD(mark));
+	if (!port || !record || record->ifindex)
+		return drop(skb, 0, DROP_MALFORMED);
+	if ((mark & SLOW_PATH_REST && keep_rest(skb)) || pull_headers(skb))
+		return drop(skb, port->slot, DROP_MALFORMED);
+	struct shipment to = shipment(skb, record);
+	__u32 largest = largest_packet(skb, port, &to);
+	if (skb->len - ETH_HLEN > largest) {
+		__u32 room = (largest - sizeof(struct iphdr)) / FRAGMENT_UNIT * FRAGMENT_UNIT;
+		if (!is_fragmentable(skb, largest) || cut(skb, mark, room) || pull_headers(skb))
+			return drop(skb, port->slot, DROP_TOO_BIG);
+	}
+	return encapsulate(skb, port, record);
+}
