@@ -73,6 +73,30 @@ class PaChoice(StrEnum):
     FLOW = "flow"
 
 
+class Neighbours(StrEnum):
+    """What an NVE does with ARP requests and Neighbour Solicitations: floods them, or answers by its records (S2)."""
+
+    FLOOD = "flood"
+    PROXY = "proxy"
+
+
+class RecordType(StrEnum):
+    """What a lookup record knows of its VM, as Hyper-V Network Virtualization has it."""
+
+    STATIC = "static"
+    """CA and MAC."""
+    DYNAMIC = "dynamic"
+    """The same; the VM has its CA by DHCP."""
+    L2ONLY = "l2only"
+    """The MAC alone: who asks for a CA that no record knows is carried to such VMs, as to all in their subnet."""
+    GATEWAY_WILDCARD = "gateway_wildcard"
+    """CA and MAC of a gateway: any other CA may be behind it."""
+
+
+UNKNOWN_CA = IPv4Address(0)
+"""The CA of a record that knows none."""
+
+
 class UnknownNameError(BadInputError):
     """No such VM, host or subnet in this policy; the message lists those there are."""
 
@@ -91,7 +115,7 @@ class VirtualSubnet:
 class Vm:
     """A tenant VM: one port of one provider host, in one virtual subnet. `name` is also the port's interface name.
 
-    `pa` pins it to one of its host's PAs (O6).
+    `pa` pins it to one of its host's PAs (O6). `cas` are what the VM has; whether the policy knows them says `record`.
     """
 
     name: str
@@ -100,6 +124,7 @@ class Vm:
     mac: str
     cas: tuple[Interface, ...]
     pa: Address | None = None
+    record: RecordType = RecordType.STATIC
 
     def ca(self, version: int = 4) -> Address | None:
         """Its first customer address of an IP version, or None."""
@@ -119,6 +144,7 @@ class Nve:
     too_big: TooBig = TooBig.TELL
     unknown: UnknownUnicast = UnknownUnicast.DROP
     pa_choice: PaChoice = PaChoice.FIRST
+    neighbours: Neighbours = Neighbours.FLOOD
     clamp_mss: bool = False
     source_check: SourceCheck = SourceCheck.NONE
 
@@ -141,13 +167,15 @@ class LookupRecord:
     pa: Address
     vm: str
     deliver_vsid: int
+    type: RecordType = RecordType.STATIC
 
 
 @dataclass(frozen=True)
 class Port:
     """A VM's port on a provider host: the interface of that name carries the frames of one virtual subnet.
 
-    `pa` is that of the VM: what it sends has this source PA, where the destination's has the same IP version.
+    `pa` is that of the VM: what it sends has this source PA, where the destination's has the same IP version. `any_ca`
+    says that its VM may have, or have behind it, CAs that no record knows.
     """
 
     interface: str
@@ -155,6 +183,7 @@ class Port:
     pa: Address
     mac: str
     cas: tuple[Address, ...]
+    any_ca: bool = False
 
     @property
     def sources(self) -> tuple[Address, ...]:
@@ -244,20 +273,21 @@ class Policy:
 
     @cached_property
     def records(self) -> tuple[LookupRecord, ...]:
-        """Every lookup record: one per CA of each VM, unless an override of the same VSID and MAC takes its place."""
+        """Every lookup record: one per known CA of each VM, unless an override of this VSID and MAC takes its place."""
         replaced = {(record.vsid, record.mac) for record in self.overrides}
         implied = (record for vm in self.vms for record in self._implied(vm))
         return (*self.overrides, *(record for record in implied if (record.vsid, record.mac) not in replaced))
 
     def _implied(self, vm: Vm) -> tuple[LookupRecord, ...]:
         vsid, pa = self.vsid_of(vm), self.pa_of(vm)
-        return tuple(LookupRecord(vsid, ca.ip, vm.mac, pa, vm.name, vsid) for ca in vm.cas)
+        cas = (UNKNOWN_CA,) if vm.record is RecordType.L2ONLY else tuple(ca.ip for ca in vm.cas)
+        return tuple(LookupRecord(vsid, ca, vm.mac, pa, vm.name, vsid, vm.record) for ca in cas)
 
     def pointing_to(self, replaced: Vm, target: Vm) -> Policy:
         """The same policy, but the records that should name `replaced` name `target`: a fault to be found."""
-        vsid = self.vsid_of(replaced)
         pa, deliver = self.pa_of(target), self.vsid_of(target)
-        wrong = tuple(LookupRecord(vsid, ca.ip, replaced.mac, pa, target.name, deliver) for ca in replaced.cas)
+        right = self._implied(replaced)
+        wrong = tuple(replace(record, pa=pa, vm=target.name, deliver_vsid=deliver) for record in right)
         return replace(self, overrides=(*self.overrides, *wrong))
 
     def for_host(self, host: str) -> NvePolicy:
@@ -271,7 +301,8 @@ class Policy:
         return NvePolicy(self.nve(host), ports, records, replicas, senders)
 
     def _port(self, vm: Vm) -> Port:
-        return Port(vm.name, self.vsid_of(vm), self.pa_of(vm), vm.mac, tuple(ca.ip for ca in vm.cas))
+        any_ca = vm.record in {RecordType.L2ONLY, RecordType.GATEWAY_WILDCARD}
+        return Port(vm.name, self.vsid_of(vm), self.pa_of(vm), vm.mac, tuple(ca.ip for ca in vm.cas), any_ca)
 
     def pa_of(self, vm: Vm) -> Address:
         """The PA behind which a VM is found: the one it is pinned to, or the one that its NVE's policy picks (O6)."""
@@ -315,10 +346,11 @@ class Policy:
         vsid, here = self.vsid_of(sender), self.nve(sender.host)
         port = Step(f"port {sender.name} on {sender.host}", f"VSID {vsid} (0x{vsid:06x})", f"subnet {sender.subnet}")
         asked = f"record (VSID {vsid}, CA {target})"
-        record = next((r for r in self.records if r.vsid == vsid and r.ca == target), None)
+        record = self.record(vsid, target) or self._gateway(sender, target)
         if record is None:
-            return port, Step(asked, "none: dropped as unknown unicast", self._elsewhere(sender, target) or "B6")
-        reason = self._elsewhere(sender, target) or "U1, T8"
+            return port, self._unknown(sender, target, asked)
+        behind = "gateway_wildcard: any CA may be behind it" if record.ca != target else ""
+        reason = self._elsewhere(sender, target) or behind or "U1, T8"
         found = Step(asked, f"{record.vm}, MAC {record.mac}, PA {record.pa}", reason)
         crossing = self._crossing(sender, record)
         if record.pa in here.pas_of(record.pa.version):
@@ -336,6 +368,26 @@ class Policy:
             return f"one of {', '.join(map(str, own))}, by flow (E3),"
         pa = self.pa_of(sender)
         return str(pa if pa in own else own[0])
+
+    def record(self, vsid: int, ca: Address) -> LookupRecord | None:
+        """The lookup record of a CA in a virtual subnet, or None."""
+        return next((r for r in self.records if (r.vsid, r.ca) == (vsid, ca)), None)
+
+    def _of_type(self, subnet: str, record: RecordType) -> list[Vm]:
+        return [vm for vm in self.vms if (vm.subnet, vm.record) == (subnet, record)]
+
+    def _gateway(self, sender: Vm, ca: Address) -> LookupRecord | None:
+        """The record of the gateway in the sender's subnet, for a CA that is outside of it."""
+        gateways = self._of_type(sender.subnet, RecordType.GATEWAY_WILDCARD)
+        if not gateways or any(ca in prefix for prefix in self.subnet(sender.subnet).prefixes):
+            return None
+        return next(r for r in self.records if (r.vsid, r.mac) == (self.vsid_of(sender), gateways[0].mac))
+
+    def _unknown(self, sender: Vm, ca: Address, asked: str) -> Step:
+        """What becomes of a packet to a CA that no record knows."""
+        if asking := [vm.name for vm in self._of_type(sender.subnet, RecordType.L2ONLY)]:
+            return Step(asked, "none: everybody in the subnet is asked", f"l2only: {', '.join(asking)} may have it")
+        return Step(asked, "none: dropped as unknown unicast", self._elsewhere(sender, ca) or "B6")
 
     def _elsewhere(self, sender: Vm, ca: Address) -> str:
         """Who has a CA in other virtual subnets: what a learner would otherwise take for a fault."""

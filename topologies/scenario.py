@@ -110,7 +110,8 @@ def _vms(part: ScenarioPart) -> Iterator[Vm]:
     for tenant in part.tenants.values():
         for name, vm in tenant.vms.items():
             prefixes = tenant.subnets[vm.subnet].prefixes
-            yield Vm(name, vm.subnet, vm.host, _mac(vm), tuple(_with_length(ca, prefixes) for ca in vm.ca), vm.pa)
+            cas = tuple(_with_length(ca, prefixes) for ca in vm.ca)
+            yield Vm(name, vm.subnet, vm.host, _mac(vm), cas, vm.pa, vm.record)
 
 
 def _mac(vm: VmPart) -> str:

@@ -14,8 +14,10 @@ from nvgre_node.policy import (
     Address,
     FlowIds,
     Interface,
+    Neighbours,
     Network,
     PaChoice,
+    RecordType,
     SourceCheck,
     TooBig,
     UnknownUnicast,
@@ -71,6 +73,7 @@ class NvePart(Part):
     pa_choice: PaChoice = PaChoice.FIRST
     clamp_mss: StrictBool = False
     source_check: SourceCheck = SourceCheck.NONE
+    neighbours: Neighbours = Neighbours.FLOOD
 
 
 class HostPart(Part):
@@ -89,13 +92,17 @@ class SubnetPart(Part):
 
 
 class VmPart(Part):
-    """A tenant VM. Without `mac` it gets one made from its first CA; `pa` pins it to one of its host's PAs (O6)."""
+    """A tenant VM. Without `mac` it gets one made from its first CA; `pa` pins it to one of its host's PAs (O6).
+
+    `record` says what the policy knows of it.
+    """
 
     subnet: Reference = Field(examples=["subnet: NAME, one of the tenant's subnets"])
     host: Reference = Field(examples=["host: NAME, one of the hosts"])
     ca: Annotated[list[Ca], BeforeValidator(one_or_many), Field(min_length=1)] = Field(examples=["ca: 10.1.1.11"])
     mac: Mac | None = None
     pa: OwnPa | None = None
+    record: RecordType = RecordType.STATIC
 
 
 class TenantPart(Part):

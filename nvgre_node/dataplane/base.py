@@ -36,6 +36,8 @@ class Drop(IntEnum):
     NOT_LOCAL = 20
     SOURCE_MAC = 21
     SOURCE_CA = 22
+    UNKNOWN_NEIGHBOUR = 23
+    ANNOUNCEMENT = 24
 
     @property
     def label(self) -> str:
@@ -45,7 +47,10 @@ class Drop(IntEnum):
 
 @dataclass(frozen=True)
 class SubnetCounters:
-    """What one NVE did for one virtual subnet. Packets are wire packets; bytes are those of inner frames."""
+    """What one NVE did for one virtual subnet. Packets are wire packets; bytes are those of inner frames.
+
+    `answered` are a VM's own packets that the NVE itself answered, other than those that are too big.
+    """
 
     encapsulated: int = 0
     encapsulated_bytes: int = 0
@@ -53,6 +58,7 @@ class SubnetCounters:
     decapsulated_bytes: int = 0
     local: int = 0
     told_too_big: int = 0
+    answered: int = 0
     dropped: Mapping[Drop, int] = field(default_factory=dict)
 
 

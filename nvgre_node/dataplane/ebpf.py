@@ -18,10 +18,12 @@ from nvgre_node.policy import (
     Address,
     FlowIds,
     LookupRecord,
+    Neighbours,
     Nve,
     NvePolicy,
     PaChoice,
     Port,
+    RecordType,
     SourceCheck,
     TooBig,
     UnknownUnicast,
@@ -30,20 +32,31 @@ from nvgre_node.wire import octets
 
 # The layouts of bpf/policy.h and bpf/counters.h. PAs are in network order, all else in the machine's.
 _U32 = struct.Struct("=I")
-_NVE = struct.Struct("=32s128sBBBBBBBBB3xI")
-_PORT = struct.Struct("=II6sxx4s16s")
+_NVE = struct.Struct("=32s128sBBBBBBBBBB2xI")
+_PORT = struct.Struct("=II6sBx4s16s")
 _SOURCE_KEY = struct.Struct("=II16s")
 _RECORD_KEY = struct.Struct("=I6sxx")
 _RECORD = struct.Struct("=III16s")
 _PEER_KEY = struct.Struct("=I16s")
+_NEIGHBOUR_KEY = struct.Struct("=II16s")
+_NEIGHBOUR = struct.Struct("=6sBx")
 _REPLICA_KEY = struct.Struct("=II")
-_DONE = ("encapsulated", "encapsulated_bytes", "decapsulated", "decapsulated_bytes", "local", "told_too_big")
+_DONE = (
+    "encapsulated",
+    "encapsulated_bytes",
+    "decapsulated",
+    "decapsulated_bytes",
+    "local",
+    "told_too_big",
+    "answered",
+)
 _COUNTERS = struct.Struct(f"={len(_DONE) + len(Drop)}Q")
 
 MAX_REPLICAS = 128
 """How many NVEs, and how many ports of one host, one virtual subnet may have (bpf/policy.h)."""
 
 _NOWHERE = bytes(16)
+_RECORD_TYPES = tuple(RecordType)  # enum record_type
 
 
 class EbpfDataPlane:
@@ -97,6 +110,8 @@ class EbpfDataPlane:
             key = _record_key(record)
             maps["records"][key] = self._record(policy, record, index)
             maps["record_keys"][_U32.pack(self._numbers[key])] = key
+            type_ = _RECORD_TYPES.index(record.type)
+            maps["neighbours"][_neighbour_key(record.vsid, record.ca)] = _NEIGHBOUR.pack(octets(record.mac), type_)
         for vsid in policy.vsids:
             self._write_subnet(policy, vsid, index)
 
@@ -153,6 +168,10 @@ def _numbers(policy: NvePolicy) -> dict[bytes, int]:
     return {key: number for number, key in enumerate(dict.fromkeys(map(_record_key, policy.records)), start=1)}
 
 
+def _neighbour_key(vsid: int, ca: Address) -> bytes:
+    return _NEIGHBOUR_KEY.pack(vsid, ca.version, ca.packed)
+
+
 def _nve(nve: Nve, slow_path: SlowPath | None) -> bytes:
     own4, own6 = nve.pas_of(4), nve.pas_of(6)
     if len(nve.pas) > MAX_PAS:
@@ -169,6 +188,7 @@ def _nve(nve: Nve, slow_path: SlowPath | None) -> bytes:
         nve.clamp_mss,
         list(SourceCheck).index(nve.source_check),
         nve.too_big is TooBig.FRAGMENT,
+        nve.neighbours is Neighbours.PROXY,
         slow_path.entry if slow_path else 0,
     )
 
@@ -176,7 +196,7 @@ def _nve(nve: Nve, slow_path: SlowPath | None) -> bytes:
 def _port(policy: NvePolicy, port: Port, slot: int) -> bytes:
     sources = [policy.fixed_source_pa(port, version) for version in (4, 6)]
     source4, source6 = (source.packed if source else b"" for source in sources)
-    return _PORT.pack(port.vsid, slot, octets(port.mac), source4, source6)
+    return _PORT.pack(port.vsid, slot, octets(port.mac), port.any_ca, source4, source6)
 
 
 def _read(counters: Map, slot: int) -> SubnetCounters:

@@ -50,11 +50,11 @@ def command(what: str, as_json: bool) -> None:  # noqa: ARG001 (there is but one
     if as_json:
         click.echo(json.dumps([_as_json(row) for row in found], indent=2))
         return
-    made = table("run", "host", "VSID", "encapsulated", "decapsulated", "local", "told too big", "dropped")
+    made = table("run", "host", "VSID", "encapsulated", "decapsulated", "local", "told too big", "answered", "dropped")
     for row in found:
         counters = row.counters
         dropped = ", ".join(f"{reason.label} {count}" for reason, count in counters.dropped.items())
-        done = (counters.encapsulated, counters.decapsulated, counters.local, counters.told_too_big)
+        done = (counters.encapsulated, counters.decapsulated, counters.local, counters.told_too_big, counters.answered)
         made.add_row(row.run, row.host, str(row.vsid) if row.vsid != NO_SUBNET else "none", *map(str, done), dropped)
     if found:
         show(made)

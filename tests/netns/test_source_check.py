@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from scapy.layers.inet import UDP
-from scapy.layers.l2 import Dot1Q
+from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from nvgre_node.dataplane import ebpf
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.net import NvgreNet
-from nvgre_node.policy import SourceCheck
+from nvgre_node.policy import RecordType, SourceCheck
 from nvgre_node.wire import octets
 from topologies import load
 
@@ -32,7 +33,7 @@ from .forgeries import (
     runnable_claims,
     said,
 )
-from .frames import DROP, EVERYBODY, RED, RED1, RED2, REDIRECT, STRANGER, from_red1, v4
+from .frames import DROP, EVERYBODY, RED, RED1, RED2, RED3, REDIRECT, STRANGER, from_red1, v4
 from .mutation import Mutant, without
 from .oracle import agrees, agrees_on_flood
 from .tap import Tap, token, vms
@@ -70,6 +71,19 @@ def test_what_is_forged_is_dropped_and_counted(bench: Bench, packet: Packet) -> 
 def test_mac_asks_for_no_more_than_the_mac_address(only_macs: Bench, packet: Packet) -> None:
     agrees(only_macs, "red1", said(packet))
     assert only_macs.from_port("red1", said(packet)).action == REDIRECT
+
+
+@pytest.mark.parametrize("record", [RecordType.L2ONLY, RecordType.GATEWAY_WILDCARD])
+def test_a_vm_whose_cas_nobody_can_know_has_its_mac_address_checked_only(record: RecordType) -> None:
+    vms = tuple(replace(vm, record=record) if vm.name == "red1" else vm for vm in CHECKED.policy.vms)
+    with running(replace(CHECKED, policy=replace(CHECKED.policy, vms=vms))) as bench:
+        for packet in FORGED.values():
+            agrees(bench, "red1", said(packet))
+            assert bench.from_port("red1", said(packet)).action == REDIRECT
+        packet = v4(src=OTHERS4) / UDP()
+        forged_mac, neighbours_forgery = (bytes(Ether(src=mac, dst=RED2) / packet) for mac in (STRANGER, RED3))
+        assert bench.from_port("red1", forged_mac).drops == [Drop.SOURCE_MAC]
+        assert bench.from_port("red3", neighbours_forgery).drops == [Drop.SOURCE_CA]
 
 
 @pytest.mark.parametrize("source", [RED2, STRANGER, EVERYBODY])

@@ -30,6 +30,9 @@ enum drop {
 	/* from a VM, as forged (C1) */
 	DROP_SOURCE_MAC,
 	DROP_SOURCE_CA,
+	/* from a VM, to the proxy for neighbours */
+	DROP_UNKNOWN_NEIGHBOUR,
+	DROP_ANNOUNCEMENT,
 	DROP_REASONS
 };
 
@@ -41,6 +44,7 @@ struct subnet_counters {
 	__u64 decapsulated_bytes;
 	__u64 local;
 	__u64 told_too_big;
+	__u64 answered;
 	__u64 dropped[DROP_REASONS];
 };
 

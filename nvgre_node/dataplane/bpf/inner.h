@@ -1,9 +1,26 @@
-/* Reading the IP packet in an inner frame: its addresses, and what its upper layer is and where that starts. */
+/* Reading inner frames: ARP, and IP packets with what their upper layer is and where that starts. */
 #pragma once
 #include "wire.h"
 
 #define MAX_EXTENSIONS 6
 #define UNKNOWN_PROTOCOL 256 /* more than a byte can say */
+
+#define ARP_REQUEST 1
+#define ARP_REPLY 2
+#define NEIGHBOUR_SOLICITATION 135
+#define NEIGHBOUR_ADVERTISEMENT 136
+
+struct arp {
+	__be16 hardware;
+	__be16 protocol;
+	__u8 hardware_bytes;
+	__u8 protocol_bytes;
+	__be16 operation;
+	__u8 sender_mac[ETH_ALEN];
+	__be32 sender;
+	__u8 target_mac[ETH_ALEN];
+	__be32 target;
+} __attribute__((packed));
 
 /* Bytes are copied out of the packet: its headers may be anywhere in it, and not in its linear part. */
 struct inner_packet {

@@ -5,6 +5,7 @@
  */
 #include "slow_path.h"
 #include "source_check.h"
+#include "neighbours.h"
 
 #define MAX_TAGS 4
 
@@ -38,6 +39,11 @@ int from_port(struct __sk_buff *skb)
 		return drop(skb, port->slot, fault);
 	int is_group = eth->h_dest[0] & 1;
 	struct record *record = find_record(port->vsid, eth->h_dest);
+	if (nve.proxy_neighbours && is_group) {
+		int action = proxy_neighbours(skb, port);
+		if (action != TC_ACT_UNSPEC)
+			return action;
+	}
 	if (is_group || (!record && nve.flood_unknown)) {
 		replicate_local(skb, port->vsid);
 		return replicate_remote(skb, port);

@@ -28,7 +28,8 @@ struct nve {
 	__u8 clamp_mss;        /* 0: what VMs agree on is theirs */
 	__u8 source_check;     /* C1: enum source_check */
 	__u8 fragment_inner;   /* RFC 7588; 0: what does not fit is dropped */
-	__u8 reserved[3];
+	__u8 proxy_neighbours; /* S2; 0: ARP requests and solicitations are flooded */
+	__u8 reserved[2];
 	__u32 slow_path;       /* index of the interface that leads to the slow path, or 0 */
 };
 
@@ -41,7 +42,8 @@ struct port {
 	__u32 vsid;
 	__u32 slot;
 	__u8 mac[ETH_ALEN];
-	__u16 reserved;
+	__u8 any_ca; /* nobody knows from which its VM may send */
+	__u8 reserved;
 	__be32 pa4;
 	struct in6_addr pa6;
 };
@@ -99,6 +101,30 @@ struct {
 	__type(key, struct record_key);
 	__type(value, struct record);
 } records SEC(".maps");
+
+/* The lookup records by CA: who has it. An l2only record is there under the CA 0.0.0.0. */
+struct neighbour_key {
+	__u32 vsid;
+	__u32 version;      /* of IP */
+	struct in6_addr ca; /* IPv4: in the first word, the others 0 */
+};
+
+/* The order is that of nvgre_node.policy.RecordType. */
+enum record_type { RECORD_STATIC, RECORD_DYNAMIC, RECORD_L2ONLY, RECORD_GATEWAY_WILDCARD };
+
+struct neighbour {
+	__u8 mac[ETH_ALEN];
+	__u8 type; /* enum record_type */
+	__u8 reserved;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct neighbour_key);
+	__type(value, struct neighbour);
+} neighbours SEC(".maps");
 
 /* C1: the PAs that may send into a virtual subnet. */
 struct peer_key {

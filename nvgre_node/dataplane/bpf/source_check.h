@@ -8,10 +8,7 @@
 
 #define DHCP_CLIENT 68
 #define DHCP_SERVER 67
-#define ARP_REQUEST 1
 #define ND_FIRST 133 /* router solicitation; then router advertisement, */
-#define NEIGHBOUR_SOLICITATION 135
-#define NEIGHBOUR_ADVERTISEMENT 136
 #define ND_LAST 137 /* redirect */
 #define MLD_REPORT 131
 #define MLD_DONE 132
@@ -19,18 +16,6 @@
 #define ND_SOURCE_LINK_LAYER 1
 #define ND_TARGET_LINK_LAYER 2
 #define MAX_OPTIONS 16
-
-struct arp {
-	__be16 hardware;
-	__be16 protocol;
-	__u8 hardware_bytes;
-	__u8 protocol_bytes;
-	__be16 operation;
-	__u8 sender_mac[ETH_ALEN];
-	__be32 sender;
-	__u8 target_mac[ETH_ALEN];
-	__be32 target;
-} __attribute__((packed));
 
 struct nd_option {
 	__u8 kind;
@@ -178,7 +163,7 @@ static __always_inline enum drop source_fault(struct __sk_buff *skb, __u32 ifind
 {
 	if (nve.source_check >= SOURCE_CHECK_MAC && !same_mac(eth->h_source, port->mac))
 		return DROP_SOURCE_MAC;
-	if (nve.source_check == SOURCE_CHECK_CA && !has_own_addresses(skb, ifindex))
+	if (nve.source_check == SOURCE_CHECK_CA && !port->any_ca && !has_own_addresses(skb, ifindex))
 		return DROP_SOURCE_CA;
 	return DROP_REASONS;
 }

@@ -9,10 +9,11 @@ from nvgre_node.dataplane.base import Drop
 from nvgre_node.dataplane.model import mss
 from nvgre_node.dataplane.model.fragment import fragments, is_fragmentable
 from nvgre_node.dataplane.model.headers import DF, ipv4, ipv6, is_group, strip_tags
+from nvgre_node.dataplane.model.neighbours import proxied
 from nvgre_node.dataplane.model.source_check import source_fault
 from nvgre_node.dataplane.model.state import Counted, Path, Result, State, dropped
 from nvgre_node.dataplane.model.too_big import too_big
-from nvgre_node.policy import Address, FlowIds, LookupRecord, Port, TooBig, UnknownUnicast
+from nvgre_node.policy import Address, FlowIds, LookupRecord, Neighbours, Port, TooBig, UnknownUnicast
 from nvgre_node.wire import (
     ETHERNET_BYTES,
     ETHERTYPE_IPV4,
@@ -40,7 +41,8 @@ def from_port(state: State, port: Port, frame: bytes) -> Result:
         return dropped(vsid, forged)
     destination = untagged[:6]
     if is_group(destination):
-        return flood(state, port, untagged)
+        answered = proxied(state, port, untagged) if state.policy.nve.neighbours is Neighbours.PROXY else None
+        return answered or flood(state, port, untagged)
     record = state.record(vsid, destination)
     if record is None:
         if state.policy.nve.unknown is UnknownUnicast.FLOOD:

@@ -5,7 +5,7 @@ duplicate address detection (RFC 4862), router solicitations and multicast liste
 Who asks without an address may ask for its own only: a forged question would make another VM give its address up. A
 VM's IPv6 link-local address is the one made from its MAC address. What cannot be read is taken for forged: an IP header
 cut short, more extension headers than MAX_EXTENSIONS, ND options that no receiver would read. Frames of other
-EtherTypes have their MAC address checked.
+EtherTypes have their MAC address checked. Of gateways and `l2only` records no CA can be checked, so it is for them too.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def source_fault(check: SourceCheck, port: Port, frame: bytes) -> Drop | None:
     if frame[6:12] != octets(port.mac):
         return Drop.SOURCE_MAC
     is_own = {ETHERTYPE_IPV4: _ipv4, ETHERTYPE_IPV6: _ipv6, ETHERTYPE_ARP: _arp}.get(ethertype(frame))
-    if check is SourceCheck.MAC or is_own is None or is_own(port, frame):
+    if check is SourceCheck.MAC or port.any_ca or is_own is None or is_own(port, frame):
         return None
     return Drop.SOURCE_CA
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nvgre_node.dataplane.base import Drop
-from nvgre_node.policy import Address, LookupRecord, NvePolicy, Port
+from nvgre_node.policy import UNKNOWN_CA, Address, LookupRecord, NvePolicy, Port
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,10 @@ class State:
         """The lookup record of a MAC address in a virtual subnet."""
         text = mac.hex(":")
         return next((r for r in self.policy.records if (r.vsid, r.mac.lower()) == (vsid, text)), None)
+
+    def record_of_ca(self, vsid: int, ca: Address) -> LookupRecord | None:
+        """The lookup record of a customer address in a virtual subnet."""
+        return next((r for r in self.policy.records if (r.vsid, r.ca) == (vsid, ca) and ca != UNKNOWN_CA), None)
 
 
 Counted = tuple[int, str]

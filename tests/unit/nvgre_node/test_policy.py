@@ -8,7 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scapy.utils6 import in6_mactoifaceid
 
-from nvgre_node.policy import LookupRecord, Nve, Policy, Port, Step, UnknownNameError, VirtualSubnet, Vm, link_local
+from nvgre_node.policy import (
+    UNKNOWN_CA,
+    LookupRecord,
+    Nve,
+    Policy,
+    Port,
+    RecordType,
+    Step,
+    UnknownNameError,
+    VirtualSubnet,
+    Vm,
+    link_local,
+)
 
 PREFIXES = (IPv4Network("10.0.0.0/24"), IPv6Network("fd00:10::/64"))
 HOST1, HOST2, HOST3 = (IPv4Address(f"192.168.0.{n}") for n in (1, 2, 3))
@@ -86,6 +98,34 @@ def test_pointing_to_redirects_the_records_of_one_vm_and_no_other() -> None:
 
 def test_pointing_to_leaves_the_policy_it_starts_from_alone() -> None:
     assert POLICY.overrides == ()
+
+
+def known_as(type_: RecordType, name: str = "red2") -> Policy:
+    """The policy, in which it knows a VM by a record of this type."""
+    return replace(POLICY, vms=tuple(replace(v, record=type_) if v.name == name else v for v in POLICY.vms))
+
+
+@pytest.mark.parametrize("type_", [RecordType.STATIC, RecordType.DYNAMIC, RecordType.GATEWAY_WILDCARD])
+def test_these_records_know_ca_and_mac(type_: RecordType) -> None:
+    found = [r for r in known_as(type_).records if r.vm == "red2"]
+
+    assert [(str(r.ca), r.mac, r.type) for r in found] == [
+        ("10.0.0.2", "02:00:00:00:0a:02", type_),
+        ("fd00:10::2", "02:00:00:00:0a:02", type_),
+    ]
+
+
+def test_an_l2only_record_knows_the_mac_alone() -> None:
+    found = [r for r in known_as(RecordType.L2ONLY).records if r.vm == "red2"]
+
+    assert [(r.ca, r.mac, r.pa) for r in found] == [(UNKNOWN_CA, "02:00:00:00:0a:02", HOST2)]
+
+
+def test_a_fault_keeps_what_the_record_knows() -> None:
+    policy = known_as(RecordType.L2ONLY)
+    leak = policy.pointing_to(policy.vm("red2"), policy.vm("blue2"))
+
+    assert [(r.ca, r.type, r.vm) for r in leak.overrides] == [(UNKNOWN_CA, RecordType.L2ONLY, "blue2")]
 
 
 # What one NVE is told
@@ -187,6 +227,23 @@ def test_explain_an_unknown_address_is_dropped_b6() -> None:
     *_, last = POLICY.explain("red1", "10.0.0.99")
 
     assert last == Step("record (VSID 5000, CA 10.0.0.99)", "none: dropped as unknown unicast", "B6")
+
+
+def test_explain_an_address_that_a_vm_without_known_ca_may_have() -> None:
+    *_, last = known_as(RecordType.L2ONLY).explain("red1", "10.0.0.2")
+
+    assert last.result == "none: everybody in the subnet is asked"
+    assert last.because == "l2only: red2 may have it"
+
+
+def test_explain_an_address_outside_the_subnet_is_behind_its_gateway_x2() -> None:
+    policy = known_as(RecordType.GATEWAY_WILDCARD)
+    _, found, arrival = policy.explain("red1", "192.0.2.1")
+
+    assert found.result == "red2, MAC 02:00:00:00:0a:02, PA 192.168.0.2"
+    assert found.because == "gateway_wildcard: any CA may be behind it"
+    assert arrival.result == "GRE 20 00 65 58 00 13 88 + FlowID"
+    assert policy.explain("red1", "10.0.0.99")[-1].result == "none: dropped as unknown unicast"
 
 
 def test_explain_an_address_that_only_another_tenant_has_t4() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nvgre_node.policy import FlowIds, SourceCheck, TooBig
+from nvgre_node.policy import FlowIds, Neighbours, RecordType, SourceCheck, TooBig
 from topologies import Scenario, load
 
 from .scenario_cases import FLAT, ROUTED, edited, wrong_with
@@ -63,6 +63,23 @@ def test_mtu_and_nve_apply_to_the_whole_network(tmp_path: Path) -> None:
     assert (scenario.fabric.mtu, scenario.tenant_mtu) == (9042, 9000)
     chosen = {(nve.flow_ids, nve.too_big, nve.clamp_mss, nve.source_check) for nve in scenario.policy.nves}
     assert chosen == {(FlowIds.NONE, TooBig.DROP, True, SourceCheck.CA)}
+
+
+def test_neighbours_and_what_records_know_are_said_in_the_file(tmp_path: Path) -> None:
+    edits = {
+        "hosts:\n": "nve: {neighbours: proxy}\nhosts:\n",
+        "red2: {": "red2: {record: l2only, ",
+        "blue2: {": "blue2: {record: gateway_wildcard, ",
+    }
+    policy = loaded(edited(FLAT, edits), tmp_path).policy
+
+    assert {nve.neighbours for nve in policy.nves} == {Neighbours.PROXY}
+    assert [vm.record for vm in policy.vms] == [
+        RecordType.STATIC,
+        RecordType.L2ONLY,
+        RecordType.STATIC,
+        RecordType.GATEWAY_WILDCARD,
+    ]
 
 
 def test_a_link_between_routers_is_there_once(tmp_path: Path) -> None:
