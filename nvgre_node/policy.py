@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
-from typing import TypeVar
+from typing import Final, Literal, TypeVar
 
 from nvgre_node.errors import BadInputError
 from nvgre_node.wire import octets
@@ -22,6 +22,14 @@ Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
 _T = TypeVar("_T")
 
+COPY: Final = "copy"
+"""The word for a DSCP that is the inner header's."""
+
+Dscp = int | Literal["copy"]
+"""The outer DSCP (RFC 2983 section 3): a value of its own, 0 to 63 (pipe model), or `copy`, the inner one (uniform)."""
+
+TTL_DEFAULT = 64
+"""The TTL or hop limit of what starts at an NVE, as of what starts at any host (RFC 1700)."""
 
 MAX_PAS = 8
 """How many PAs an NVE may have."""
@@ -97,6 +105,17 @@ UNKNOWN_CA = IPv4Address(0)
 """The CA of a record that knows none."""
 
 
+class Ecn(StrEnum):
+    """What an NVE writes into the outer ECN field (RFC 6040 section 4.1): normal mode, or compatibility mode.
+
+    RFC 9601 section 4 wants `zero` unless every egress propagates ECN and the ingress reads the inner IP header. Our
+    NVEs always do both, so that `copy` is the default; `zero` is for a network with NVEs of another make.
+    """
+
+    COPY = "copy"
+    ZERO = "zero"
+
+
 class UnknownNameError(BadInputError):
     """No such VM, host or subnet in this policy; the message lists those there are."""
 
@@ -147,6 +166,9 @@ class Nve:
     neighbours: Neighbours = Neighbours.FLOOD
     clamp_mss: bool = False
     source_check: SourceCheck = SourceCheck.NONE
+    ttl: int = TTL_DEFAULT
+    dscp: Dscp = 0
+    ecn: Ecn = Ecn.COPY
 
     def pas_of(self, version: int) -> tuple[Address, ...]:
         """Its PAs of an IP version."""

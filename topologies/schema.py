@@ -11,7 +11,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidat
 
 from nvgre_node.policy import (
     MAX_PAS,
+    TTL_DEFAULT,
     Address,
+    Dscp,
+    Ecn,
     FlowIds,
     Interface,
     Neighbours,
@@ -36,6 +39,8 @@ Ca = Annotated[Address, PlainValidator(values.ca)]
 Prefix = Annotated[Network, PlainValidator(values.prefix)]
 Vsid = Annotated[int, PlainValidator(values.vsid)]
 Mac = Annotated[str, PlainValidator(values.mac)]
+Ttl = Annotated[int, PlainValidator(values.ttl)]
+OuterDscp = Annotated[Dscp, PlainValidator(values.dscp)]
 Link = Annotated[tuple[str, str], PlainValidator(values.link)]
 
 
@@ -74,6 +79,9 @@ class NvePart(Part):
     clamp_mss: StrictBool = False
     source_check: SourceCheck = SourceCheck.NONE
     neighbours: Neighbours = Neighbours.FLOOD
+    ttl: Ttl = TTL_DEFAULT
+    dscp: OuterDscp = 0
+    ecn: Ecn = Ecn.COPY
 
 
 class HostPart(Part):

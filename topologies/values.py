@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, ip_address, ip_interface, ip_network
 from typing import TypeVar
 
-from nvgre_node.policy import Address, Interface, Network
+from nvgre_node.policy import COPY, Address, Dscp, Interface, Network
 from nvgre_node.wire import VSID_FIRST, VSID_LAST, check_vsid
 from topologies.problems import show
 
@@ -114,6 +114,24 @@ def mtu(value: object) -> int:
     read = _whole_number(value, hint)
     if not MTU_LEAST <= read <= MTU_MOST:
         raise BadValueError(f"an MTU of {show(read)} bytes is too {'small' if read < MTU_LEAST else 'large'}", hint)
+    return read
+
+
+def ttl(value: object) -> int:
+    """The TTL, or hop limit, of outer headers."""
+    return _in_range(value, 1, 255, "a TTL", "use 1 to 255")
+
+
+def dscp(value: object) -> Dscp:
+    """The DSCP of outer headers, or the word that says it is the inner one."""
+    hint = f"use 0 to 63, or {COPY}"
+    return COPY if value == COPY else _in_range(value, 0, 63, "a DSCP", hint)
+
+
+def _in_range(value: object, least: int, most: int, what: str, hint: str) -> int:
+    read = _whole_number(value, hint)
+    if not least <= read <= most:
+        raise BadValueError(f"{what} of {show(read)} is too {'small' if read < least else 'large'}", hint)
     return read
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import chain
 
 from experiments.base import Context, distant_pair, distant_pairs
-from experiments.conformance import guarding, reaching, receiving, rows, sending
+from experiments.conformance import guarding, reaching, receiving, rows, sending, traffic_class
 from experiments.conformance.journal import Journal
 from experiments.conformance.lab import Lab
 from experiments.conformance.rows import Finding
@@ -52,7 +52,7 @@ def outcome(context: Context, findings: Sequence[Finding], journal: Journal | No
 def _as_it_is(context: Context, journal: Journal) -> Iterator[Finding]:
     """The rows that the scenario can show as it is."""
     policy = context.scenario.policy
-    todo = (*reaching.REACHING, *sending.SENDING, *receiving.RECEIVING)
+    todo = (*reaching.REACHING, *sending.SENDING, *receiving.RECEIVING, *traffic_class.ROWS)
     with NvgreNet(context.scenario, context.dataplane) as net, Lab(net, policy, context.seed, journal) as lab:
         for number, row in enumerate(todo):
             context.progress(number, len(todo) + 1, (row.__doc__ or "").split(":")[0])
@@ -63,11 +63,12 @@ def _as_it_is(context: Context, journal: Journal) -> Iterator[Finding]:
 
 
 def _otherwise(context: Context, journal: Journal) -> Iterator[Finding]:
-    """The rows that need NVEs without FlowIDs, VSIDs at both ends of their range, and VMs that send what is too big."""
-    variant = at_both_ends(context.scenario).with_nve(flow_ids=FlowIds.NONE)
+    """The rows that need NVEs that choose otherwise, VSIDs at both ends of the range, and packets that are too big."""
+    variant = at_both_ends(context.scenario).with_nve(flow_ids=FlowIds.NONE, **traffic_class.OTHERWISE)
     variant = variant.with_mtu(tenant=variant.fabric.mtu)
     with NvgreNet(variant, context.dataplane) as net, Lab(net, variant.policy, context.seed, journal) as lab:
         yield from sending.without_flow_ids(lab)
+        yield from traffic_class.otherwise(lab)
         yield from sending.sizes(lab, variant.fabric.mtu)
         for pair in distant_pairs(variant.policy):
             lab.turn_to(*pair)

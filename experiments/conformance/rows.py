@@ -98,7 +98,9 @@ ROWS = (
     _not_yet("O5", "3.2", "desc", "the outer IP is version 4 or 6", "PAs are IPv4 addresses"),
     _not_yet("O6", "3.2", "desc", "an NVE has one or more PAs; policy chooses", _ONE_PA),
     _not_yet("O7", "4.5", "desc", "CA and PA need not be of one IP version", "PAs are IPv4 addresses"),
-    _not_yet("O8", "3.2", "silent", "outer TTL, DSCP and ECN follow a stated policy", "RFC 6040 is not implemented"),
+    _row(
+        "O8", "3.2; RFC 6040, RFC 9601", "silent", "outer TTL, DSCP, ECN and ID follow a stated policy, on either side"
+    ),
     # GRE header
     _row("G1", "3.2", "MUST", "C and S are zero"),
     _row("G2", "3.2", "MUST", "K is one"),
@@ -179,7 +181,7 @@ ROWS = (
 """Sections 1.1 to 1.9 of the reference, in its order."""
 
 CHOICES: Mapping[str, str] = {
-    "O8": "outer TTL 64, DSCP 0 and ECN 0 (RFC 6040 compatibility mode); what is inside stays as it was",
+    "O8": "TTL 64, ID 0; DSCP 0, the inner one left alone (RFC 2983, pipe); ECN copied out and combined in (RFC 6040)",
     "G11": "strict: a packet with C or S set, or without a key, is dropped, each for a reason of its own",
     "B6": "dropped, unless the scenario says flood",
     "F2": "fragments are dropped, and never put together",

@@ -38,6 +38,7 @@ class Drop(IntEnum):
     SOURCE_CA = 22
     UNKNOWN_NEIGHBOUR = 23
     ANNOUNCEMENT = 24
+    CE_ON_NOT_ECT = 25
 
     @property
     def label(self) -> str:

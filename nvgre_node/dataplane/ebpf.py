@@ -14,8 +14,10 @@ from nvgre_node.dataplane.libbpf import Map, Object
 from nvgre_node.dataplane.slow_path import SlowPath
 from nvgre_node.packet import path_mtu_listener
 from nvgre_node.policy import (
+    COPY,
     MAX_PAS,
     Address,
+    Ecn,
     FlowIds,
     LookupRecord,
     Neighbours,
@@ -32,7 +34,7 @@ from nvgre_node.wire import octets
 
 # The layouts of bpf/policy.h and bpf/counters.h. PAs are in network order, all else in the machine's.
 _U32 = struct.Struct("=I")
-_NVE = struct.Struct("=32s128sBBBBBBBBBB2xI")
+_NVE = struct.Struct("=32s128s14B2xI")
 _PORT = struct.Struct("=II6sBx4s16s")
 _SOURCE_KEY = struct.Struct("=II16s")
 _RECORD_KEY = struct.Struct("=I6sxx")
@@ -189,6 +191,10 @@ def _nve(nve: Nve, slow_path: SlowPath | None) -> bytes:
         list(SourceCheck).index(nve.source_check),
         nve.too_big is TooBig.FRAGMENT,
         nve.neighbours is Neighbours.PROXY,
+        nve.ttl,
+        0 if nve.dscp == COPY else nve.dscp << 2,
+        nve.dscp == COPY,
+        nve.ecn is Ecn.COPY,
         slow_path.entry if slow_path else 0,
     )
 

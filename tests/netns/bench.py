@@ -87,12 +87,12 @@ class Bench:
         """The outer Ethernet header of what host2 sends to host1."""
         return Ether(**({"src": self.peer_mac, "dst": self.mac} | fields))
 
-    def outer(self, **fields: Any) -> Packet:
+    def outer(self, traffic_class: int = 0, **fields: Any) -> Packet:
         """The outer headers of what host2 sends to host1, up to IP; `fields` are those of the IP version of its PA."""
         pas = {"src": str(self.peer_pa), "dst": str(self.pa)}
         if self.pa.version == 6:
-            return self.ethernet() / IPv6(**(pas | {"nh": 47} | fields))
-        return self.ethernet() / IP(**(pas | {"flags": "DF", "id": 0, "proto": 47} | fields))
+            return self.ethernet() / IPv6(**(pas | {"nh": 47, "tc": traffic_class} | fields))
+        return self.ethernet() / IP(**(pas | {"flags": "DF", "id": 0, "proto": 47, "tos": traffic_class} | fields))
 
     def nvgre(self, inner: bytes, vsid: int, flow: int = 0, **outer: Any) -> bytes:
         """An inner frame as host2 sends it to host1."""

@@ -12,7 +12,7 @@ import pytest
 
 from experiments import conformance
 from experiments.base import Context
-from experiments.conformance import guarding, reaching, receiving, rows, sending
+from experiments.conformance import guarding, reaching, receiving, rows, sending, traffic_class
 from experiments.conformance.lab import Lab
 from experiments.conformance.page import page
 from experiments.conformance.rows import Finding, Status
@@ -177,6 +177,16 @@ FAULTS = {
         Mutant("encapsulate.h", "| (nve.flowid_from_flow ? to->flow : 0))", "| (bpf_get_prandom_u32() & 0xff))"),
         sending.flow_ids,
         ("G6",),
+    ),
+    "the TTL is another": Fault(Mutant("encapsulate.h", ".ttl = nve.ttl", ".ttl = 63"), traffic_class.sent, ("O8",)),
+    "the inner ECN stays inside": Fault(
+        Mutant("traffic_class.h", "nve.copy_ecn ? inner & ECN_MASK : 0", "0"), traffic_class.sent, ("O8",)
+    ),
+    "congestion stays outside": Fault(
+        Mutant("traffic_class.h", "return ECN_CE;", "return inner;"), traffic_class.received, ("O8",)
+    ),
+    "CE on Not-ECT is let in": Fault(
+        Mutant("traffic_class.h", "return -1;", "return 0;"), traffic_class.received, ("O8",)
     ),
     "FlowIDs have 4 bits": Fault(
         Mutant("encapsulate.h", "| (nve.flowid_from_flow ? to->flow : 0))", "| (to->flow & 0xf0))"),

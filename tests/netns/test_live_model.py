@@ -13,7 +13,7 @@ from experiments import conformance, isolation, mtu, throughput
 from experiments.base import Context
 from experiments.results import Outcome, Verdict
 from experiments.watch import Place, Watch
-from nvgre_node.dataplane.model import headers
+from nvgre_node.dataplane.model import encapsulate
 from nvgre_node.net import NvgreNet
 from nvgre_node.policy import UnknownUnicast
 from topologies import Scenario, load
@@ -62,11 +62,11 @@ def test_throughput_says_why_it_does_not_compare_it() -> None:
 
 
 def test_a_changed_line_is_seen_on_the_wire(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(headers, "OUTER_TTL", 63)
+    monkeypatch.setattr(encapsulate, "DF", 0)
     with NvgreNet(load("two_hosts"), "model") as net, Watch([Place(net["host2"], "host2-eth0")]) as watch:
         assert net["red1"].ping("10.0.0.2")
         seen = [Ether(sighting.frame) for sighting in watch.heard(100)]
-    assert {packet[IP].ttl for packet in seen if IP in packet} == {63}
+    assert {packet[IP].flags.DF for packet in seen if IP in packet} == {False}
 
 
 def test_its_threads_end_with_the_network() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6PacketTooBig
 from scapy.packet import Packet, Raw
 
 from nvgre_node.dataplane import model
-from nvgre_node.dataplane.model import headers
+from nvgre_node.dataplane.model import encapsulate, headers
 from nvgre_node.policy import UnknownUnicast
 from nvgre_node.wire import octets
 from topologies import load
@@ -90,7 +91,8 @@ def outer_packets(draw: st.DrawFn, bench: Bench) -> bytes:
     """An NVGRE packet for host1, whole or with anything broken: truncated, bits flipped, padded, for somebody else."""
     inner = octets(draw(st.sampled_from([RED1, RED3, RED2, STRANGER]))) + draw(frames)[6:]
     vsid = draw(st.sampled_from([RED, BLUE, NOBODYS, 0, 4095, 0xFFFFFF]) | st.integers(0, 0xFFFFFF))
-    packet = bytearray(bench.nvgre(inner, vsid, draw(st.integers(0, 255))))
+    bytes_ = st.integers(0, 255)
+    packet = bytearray(bench.nvgre(inner, vsid, draw(bytes_), traffic_class=draw(bytes_)))
     for position in draw(st.lists(st.integers(0, bench.overhead + 13), max_size=2)):
         packet[position] ^= 1 << draw(st.integers(0, 7))
     if draw(st.booleans()):
@@ -126,9 +128,13 @@ def test_unknown_unicast_is_flooded_where_the_scenario_says_so_b6(flooding: Benc
     agrees(flooding, flooding.uplink, flooding.nvgre(octets(RED2) + unknown[6:], RED))
 
 
-@pytest.mark.parametrize(("part", "wrong"), [("OUTER_TTL", 63), ("TAG_ETHERTYPES", frozenset({0x0800}))])
-def test_the_comparison_bites(bench: Bench, monkeypatch: pytest.MonkeyPatch, part: str, wrong: object) -> None:
-    monkeypatch.setattr(headers, part, wrong)
+@pytest.mark.parametrize(
+    ("module", "part", "wrong"), [(encapsulate, "GRE_PROTOCOL", 253), (headers, "TAG_ETHERTYPES", frozenset({0x0800}))]
+)
+def test_the_comparison_bites(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, module: ModuleType, part: str, wrong: object
+) -> None:
+    monkeypatch.setattr(module, part, wrong)
 
     with pytest.raises(AssertionError):
         agrees(bench, "red1", from_red1(v4() / UDP() / Raw(b"hello")))

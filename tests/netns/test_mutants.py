@@ -75,6 +75,21 @@ MUTANTS = {
     ),
     "no ICMPv6 about ICMPv6 errors": Mutant("icmp.h", "if (ip->nexthdr != IPPROTO_ICMPV6)", "if (1)"),
     "no ICMPv6 to many": Mutant("icmp.h", "if (ip->saddr.s6_addr[0] == 0xff ||", "if (0 &&"),
+    "CE on Not-ECT": Mutant("traffic_class.h", "return -1;", "return 0;"),
+    "congestion reaches the VM": Mutant("traffic_class.h", "return ECN_CE;", "return inner;"),
+    "ECT(1) reaches the VM": Mutant("traffic_class.h", "outer == ECN_ECT_1 ? ECN_ECT_1 : inner", "inner"),
+    "no mark on what cannot bear it": Mutant("traffic_class.h", "inner == ECN_NOT_ECT || inner == ECN_CE ||", ""),
+    "the inner checksum is repaired": Mutant("traffic_class.h", "if (is_v4)", "if (0)"),
+    "the inner IP version": Mutant("traffic_class.h", "&& version == 4 &&", "&&"),
+    "the inner IP version, IPv6": Mutant("traffic_class.h", "&& version == 6 &&", "&&"),
+    "a whole inner header": Mutant("traffic_class.h", "skb->len >= at + ETH_HLEN + sizeof(struct iphdr)", "1"),
+    "a whole inner header, IPv6": Mutant("traffic_class.h", "skb->len >= at + ETH_HLEN + sizeof(struct ipv6hdr)", "1"),
+    "ECN goes out": Mutant("traffic_class.h", "nve.copy_ecn ? inner & ECN_MASK : 0", "0"),
+    "the tenant's DSCP stays inside": Mutant(
+        "traffic_class.h", "nve.copy_dscp ? inner & ~ECN_MASK :", "1 ? inner & ~ECN_MASK :"
+    ),
+    "the underlay's DSCP stays outside": Mutant("traffic_class.h", "(nve.copy_dscp ? outer : inner)", "outer"),
+    "the TTL": Mutant("encapsulate.h", ".ttl = nve.ttl", ".ttl = 63"),
 }
 
 OVER_IPV6 = {
@@ -83,6 +98,11 @@ OVER_IPV6 = {
     "protocol 47 (IPv6)": Mutant("decapsulate.h", "outer->ip.nexthdr != IPPROTO_GRE", "0"),
     "the outer length (IPv6)": Mutant("decapsulate.h", "outer->ip.version != 6 || arrival->end > skb->len", "0"),
     "the source PA (IPv6, C1)": Mutant("decapsulate.h", "return DROP_SOURCE_PA;", "return DROP_REASONS;"),
+    "congestion reaches the VM (IPv6)": Mutant(
+        "decapsulate.h", "outer->ip.priority << 4 | outer->ip.flow_lbl[0] >> 4", "0"
+    ),
+    "ECN goes out (IPv6)": Mutant("encapsulate.h", ".flow_lbl = {to->traffic_class << 4},", ""),
+    "the hop limit": Mutant("encapsulate.h", ".hop_limit = nve.ttl", ".hop_limit = 63"),
     "what does not fit (IPv6, F1)": without("encapsulate.h", "found == BPF_FIB_LKUP_RET_FRAG_NEEDED"),
 }
 
@@ -127,6 +147,7 @@ def every_check(bench: Bench) -> None:
         v6() / TCP(), v6() / ICMPv6PacketTooBig(), v6(src="ff02::1"),
     ):  # fmt: skip
         agrees(bench, "red1", from_red1(padded(packet, 1501)))
+    every_check_of_the_traffic_class(bench)
     everybody = from_red1(Raw(b"to everybody"), dst=EVERYBODY, type=EXPERIMENTAL)
     agrees_on_flood(bench, "red1", everybody, everybody)
     agrees_on_flood(bench, bench.uplink, bench.nvgre(everybody, RED), everybody)
@@ -149,6 +170,23 @@ def every_check_of_ipv6(bench: Bench) -> None:
     fragment = IPv6ExtHdrFragment(nh=47, m=1) / gre() / Raw(INNER)
     agrees(bench, bench.uplink, bytes(bench.outer(nh=44) / fragment))
     agrees(bench, "red1", from_red1(padded(v4() / TCP(), 1501)))
+    every_check_of_the_traffic_class(bench)
+
+
+def every_check_of_the_traffic_class(bench: Bench) -> None:
+    """Packets of either version with each inner ECN, each outer ECN, and packets that are none."""
+    for inner in range(0xB8, 0xBC):
+        for packet in (v4(tos=inner) / UDP(dport=5), v6(tc=inner) / UDP(dport=5)):
+            agrees(bench, "red1", from_red1(packet))
+            for outer in range(0x28, 0x2C):
+                agrees(bench, bench.uplink, bench.nvgre(to_red1(packet), RED, traffic_class=outer))
+    no_ipv4, no_ipv6 = (to_red1(Raw(head + bytes(40)), type=0x0800) for head in (b"\x60\xef", b"\x45\xef"))
+    no_ipv6 = no_ipv6.replace(b"\x08\x00", b"\x86\xdd")
+    cut = (to_red1(Raw(head + bytes(3)), type=kind) for kind, head in ((0x0800, b"\x45\xfe"), (0x86DD, b"\x6f\xef")))
+    for frame in (no_ipv4, no_ipv6):
+        agrees(bench, "red1", octets(RED2) + frame[6:])
+    for frame in (no_ipv4, no_ipv6, *cut):
+        agrees(bench, bench.uplink, bench.nvgre(frame, RED, traffic_class=3))
 
 
 def test_the_data_plane_passes_unchanged() -> None:

@@ -33,6 +33,8 @@ enum drop {
 	/* from a VM, to the proxy for neighbours */
 	DROP_UNKNOWN_NEIGHBOUR,
 	DROP_ANNOUNCEMENT,
+	/* from the underlay: congestion that the inner packet cannot tell (RFC 6040) */
+	DROP_CE_ON_NOT_ECT,
 	DROP_REASONS
 };
 

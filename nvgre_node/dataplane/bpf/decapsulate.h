@@ -1,6 +1,7 @@
 /* From the wire to a VM: every check that a received NVGRE packet must pass, then the inner frame as it was sent. */
 #pragma once
 #include "replicate.h"
+#include "traffic_class.h"
 
 #ifndef BPF_F_ADJ_ROOM_DECAP_L3_IPV4 /* Linux 6.3 */
 #define BPF_F_ADJ_ROOM_DECAP_L3_IPV4 (1ULL << 7)
@@ -14,6 +15,7 @@ struct arrival {
 	struct in6_addr pa; /* of the NVE that sent it */
 	__u32 end;          /* of the IP packet in the frame; what follows is the underlay's padding */
 	int is_v6;
+	__u8 traffic_class;
 };
 
 /* The provider host's own traffic, in place of a drop reason. */
@@ -88,6 +90,7 @@ static __always_inline enum drop arrival4(const struct __sk_buff *skb, struct ar
 	if (outer->ip.frag_off & bpf_htons(IP_FRAGMENT))
 		return DROP_OUTER_FRAGMENT; /* F2 */
 	arrival->pa = (struct in6_addr){.s6_addr32 = {0, 0, MAPPED, outer->ip.saddr}};
+	arrival->traffic_class = outer->ip.tos;
 	return DROP_REASONS;
 }
 
@@ -111,6 +114,7 @@ static __always_inline enum drop arrival6(const struct __sk_buff *skb, struct ar
 	if (outer->ip.version != 6 || arrival->end > skb->len)
 		return DROP_BAD_OUTER;
 	arrival->pa = outer->ip.saddr;
+	arrival->traffic_class = outer->ip.priority << 4 | outer->ip.flow_lbl[0] >> 4;
 	arrival->is_v6 = 1;
 	return DROP_REASONS;
 }
@@ -192,6 +196,8 @@ static __always_inline int decapsulate(struct __sk_buff *skb)
 			return drop(skb, slot, DROP_NOT_LOCAL); /* split horizon: the wire never feeds the wire */
 		ifindex = record ? record->ifindex : 0;
 	}
+	if (apply_traffic_class(skb, outer_length(arrival.is_v6), arrival.traffic_class))
+		return drop(skb, slot, DROP_CE_ON_NOT_ECT);
 	__u32 packets = packets_in(skb); /* before adjust_room forgets the segments */
 	int named = strip_outer(skb, arrival.is_v6, &inner);
 	if (named < 0)

@@ -3,6 +3,7 @@
 #include "flow.h"
 #include "fragment.h"
 #include "mss.h"
+#include "traffic_class.h"
 
 #define AF_INET 2
 #define AF_INET6 10
@@ -13,6 +14,7 @@ struct shipment {
 	int is_v6;                 /* which it then is */
 	__u32 vsid;                /* that goes on the wire */
 	__u8 flow;                 /* a hash of the inner flow */
+	__u8 traffic_class;        /* of the outer header */
 	__u32 frame_bytes;         /* of the inner frame, all segments of a GSO frame together */
 };
 
@@ -23,6 +25,7 @@ static __always_inline struct shipment shipment(const struct __sk_buff *skb, con
 		.is_v6 = nve.pas6_count && !is_mapped(&record->pa),
 		.vsid = record->vsid,
 		.flow = nve.flowid_from_flow || nve.pa_from_flow ? flow_hash(skb) : 0,
+		.traffic_class = outer_traffic_class(skb),
 		.frame_bytes = skb->len,
 	};
 }
@@ -106,9 +109,10 @@ static __always_inline int write_outer4(struct __sk_buff *skb, const struct ship
 	outer->ip = (struct iphdr){
 		.version = 4,
 		.ihl = 5,
+		.tos = to->traffic_class,
 		.tot_len = bpf_htons(sizeof(struct outer4) - ETH_HLEN + to->frame_bytes),
 		.frag_off = bpf_htons(IP_DF), /* F5 */
-		.ttl = OUTER_TTL,
+		.ttl = nve.ttl,
 		.protocol = IPPROTO_GRE,
 		.saddr = path->ipv4_src,
 		.daddr = to->pa->s6_addr32[3], /* the look-up leaves the next hop in path->ipv4_dst */
@@ -128,9 +132,11 @@ static __always_inline int write_outer6(struct __sk_buff *skb, const struct ship
 	outer->eth.h_proto = bpf_htons(ETH_P_IPV6);
 	outer->ip = (struct ipv6hdr){
 		.version = 6,
+		.priority = to->traffic_class >> 4,
+		.flow_lbl = {to->traffic_class << 4},
 		.payload_len = bpf_htons(sizeof(struct gre) + to->frame_bytes),
 		.nexthdr = IPPROTO_GRE,
-		.hop_limit = OUTER_TTL,
+		.hop_limit = nve.ttl,
 		.saddr = *(struct in6_addr *)path->ipv6_src,
 		.daddr = *to->pa,
 	};

@@ -98,7 +98,7 @@ static __always_inline int icmp_error4(struct __sk_buff *skb, const struct icmp_
 		.version = 4,
 		.ihl = 5,
 		.tot_len = bpf_htons(sizeof(struct iphdr) + sizeof(struct icmp_header) + quoted),
-		.ttl = OUTER_TTL,
+		.ttl = ANSWER_TTL,
 		.protocol = IPPROTO_ICMP,
 		.saddr = offender.daddr,
 		.daddr = offender.saddr,
@@ -142,7 +142,7 @@ static __always_inline int icmp_error6(struct __sk_buff *skb, const struct icmp_
 		.version = 6,
 		.payload_len = bpf_htons(sizeof(struct icmp_header) + quoted),
 		.nexthdr = IPPROTO_ICMPV6,
-		.hop_limit = OUTER_TTL,
+		.hop_limit = ANSWER_TTL,
 		.saddr = offender.daddr,
 		.daddr = offender.saddr,
 	};

@@ -29,6 +29,10 @@ struct nve {
 	__u8 source_check;     /* C1: enum source_check */
 	__u8 fragment_inner;   /* RFC 7588; 0: what does not fit is dropped */
 	__u8 proxy_neighbours; /* S2; 0: ARP requests and solicitations are flooded */
+	__u8 ttl;              /* of the outer header, O8 */
+	__u8 dscp;             /* of the outer header, where it is in the traffic class: in the upper six bits */
+	__u8 copy_dscp;        /* RFC 2983, uniform model: the inner DSCP goes out, the outer one comes in */
+	__u8 copy_ecn;         /* RFC 6040 section 4.1, normal mode; 0: compatibility mode */
 	__u8 reserved[2];
 	__u32 slow_path;       /* index of the interface that leads to the slow path, or 0 */
 };

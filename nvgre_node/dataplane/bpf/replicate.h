@@ -31,6 +31,7 @@ static __always_inline int replicate_remote(struct __sk_buff *skb, const struct 
 	struct shipment to = {
 		.vsid = port->vsid,
 		.flow = nve.flowid_from_flow || nve.pa_from_flow ? flow_hash(skb) : 0,
+		.traffic_class = outer_traffic_class(skb),
 		.frame_bytes = skb->len,
 	};
 	__u32 packet = packet_length(skb), gap = 0;

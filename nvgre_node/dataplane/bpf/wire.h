@@ -23,7 +23,7 @@
 #define IP_MF 0x2000
 #define IP_FRAGMENT 0x3fff /* MF and offset */
 #define IP_OFFSET 0x1fff
-#define OUTER_TTL 64
+#define ANSWER_TTL 64 /* of ICMP answers into a VM */
 #define PACKET_HOST 0 /* <linux/if_packet.h>: addressed to this machine */
 
 struct gre {

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv6Address
 from nvgre_node.dataplane.base import NO_SUBNET, Drop
 from nvgre_node.dataplane.model.headers import FRAGMENT, checksum, ethertype, is_group
 from nvgre_node.dataplane.model.state import Result, State, dropped
+from nvgre_node.dataplane.model.traffic_class import with_outer_traffic_class
 from nvgre_node.policy import Address, UnknownUnicast
 from nvgre_node.wire import (
     ETHERNET_BYTES,
@@ -33,6 +34,7 @@ class Arrival:
     """A GRE packet for this NVE: its sender's PA, and what follows the outer IP header, without padding."""
 
     sender: Address
+    traffic_class: int
     payload: bytes
 
 
@@ -50,7 +52,7 @@ def from_uplink(state: State, frame: bytes) -> Result:
     fault = gre_fault(gre)
     if fault is not None:
         return dropped(NO_SUBNET, fault)
-    return deliver(state, NvgreHeader.unpack(gre).vsid, found.sender, inner)
+    return deliver(state, NvgreHeader.unpack(gre).vsid, found, inner)
 
 
 def arrival4(state: State, packet: bytes) -> Arrival | Drop | None:
@@ -65,7 +67,7 @@ def arrival4(state: State, packet: bytes) -> Arrival | Drop | None:
         return Drop.BAD_OUTER
     if int.from_bytes(header[6:8], "big") & FRAGMENT:
         return Drop.OUTER_FRAGMENT  # F2
-    return Arrival(IPv4Address(header[12:16]), packet[IPV4_BYTES:total])
+    return Arrival(IPv4Address(header[12:16]), header[1], packet[IPV4_BYTES:total])
 
 
 def arrival6(state: State, packet: bytes) -> Arrival | Drop | None:
@@ -80,7 +82,8 @@ def arrival6(state: State, packet: bytes) -> Arrival | Drop | None:
     end = IPV6_BYTES + int.from_bytes(header[4:6], "big")
     if header[0] >> 4 != 6 or end > len(packet):
         return Drop.BAD_OUTER
-    return Arrival(IPv6Address(header[8:24]), packet[IPV6_BYTES:end])
+    traffic_class = (header[0] << 4 | header[1] >> 4) & 0xFF
+    return Arrival(IPv6Address(header[8:24]), traffic_class, packet[IPV6_BYTES:end])
 
 
 def gre_fault(gre: bytes) -> Drop | None:
@@ -95,9 +98,9 @@ def gre_fault(gre: bytes) -> Drop | None:
     return None if protocol == ETHERTYPE_TEB else Drop.PROTOCOL_TYPE
 
 
-def deliver(state: State, vsid: int, sender: Address, inner: bytes) -> Result:
+def deliver(state: State, vsid: int, arrival: Arrival, inner: bytes) -> Result:
     """Hands an inner frame to the ports it is for: of its virtual subnet, on this host, and nowhere else (T4, T6)."""
-    if sender not in state.policy.senders.get(vsid, ()):
+    if arrival.sender not in state.policy.senders.get(vsid, ()):
         if not VSID_FIRST <= vsid <= VSID_LAST:
             return dropped(NO_SUBNET, Drop.RESERVED_VSID)  # V1, V2
         if vsid not in state.policy.vsids:
@@ -105,10 +108,13 @@ def deliver(state: State, vsid: int, sender: Address, inner: bytes) -> Result:
         return dropped(vsid, Drop.SOURCE_PA)  # C1
     if ethertype(inner) in TAG_ETHERTYPES:
         return dropped(vsid, Drop.INNER_TAG)  # I6
-    counted = {(vsid, "decapsulated"): 1, (vsid, "decapsulated_bytes"): len(inner)}
     record = state.record(vsid, inner[:6])
-    if is_group(inner[:6]) or (record is None and state.policy.nve.unknown is UnknownUnicast.FLOOD):
-        return Result(out=tuple((port, inner) for port in state.ports_in(vsid)), counted=counted)
-    if record is None or not state.policy.is_local(record):
+    for_all = is_group(inner[:6]) or (record is None and state.policy.nve.unknown is UnknownUnicast.FLOOD)
+    if not for_all and (record is None or not state.policy.is_local(record)):
         return dropped(vsid, Drop.NOT_LOCAL)  # split horizon: the wire never feeds the wire
-    return Result(out=((record.vm, inner),), counted=counted)
+    frame = with_outer_traffic_class(state.policy.nve, arrival.traffic_class, inner)
+    if frame is None:
+        return dropped(vsid, Drop.CE_ON_NOT_ECT)
+    ports = state.ports_in(vsid) if for_all or record is None else [record.vm]
+    counted = {(vsid, "decapsulated"): 1, (vsid, "decapsulated_bytes"): len(frame)}
+    return Result(out=tuple((port, frame) for port in ports), counted=counted)

@@ -13,6 +13,7 @@ from nvgre_node.dataplane.model.neighbours import proxied
 from nvgre_node.dataplane.model.source_check import source_fault
 from nvgre_node.dataplane.model.state import Counted, Path, Result, State, dropped
 from nvgre_node.dataplane.model.too_big import too_big
+from nvgre_node.dataplane.model.traffic_class import outer_traffic_class
 from nvgre_node.policy import Address, FlowIds, LookupRecord, Neighbours, Port, TooBig, UnknownUnicast
 from nvgre_node.wire import (
     ETHERNET_BYTES,
@@ -105,10 +106,12 @@ def encapsulate(state: State, port: Port, pa: Address, path: Path, vsid: int, fr
     flow = flow_id(frame)
     entropy = flow if state.policy.nve.flow_ids is FlowIds.FLOW else 0  # G8, G9
     source, length = state.policy.source_pa(port, pa, flow), HEADER_BYTES + len(frame)
+    ends, ttl, chosen = (source.packed, pa.packed), state.policy.nve.ttl, outer_traffic_class(state.policy.nve, frame)
     if pa.version == 6:
-        outer_type, ip = ETHERTYPE_IPV6, ipv6(source.packed, pa.packed, GRE_PROTOCOL, length)
+        outer_type, ip = ETHERTYPE_IPV6, ipv6(*ends, GRE_PROTOCOL, length, ttl=ttl, traffic_class=chosen)
     else:  # F5: DF, so the IPv4 ID may be 0
-        outer_type, ip = ETHERTYPE_IPV4, ipv4(source.packed, pa.packed, GRE_PROTOCOL, IPV4_BYTES + length, DF)
+        outer_type = ETHERTYPE_IPV4
+        ip = ipv4(*ends, GRE_PROTOCOL, IPV4_BYTES + length, flags=DF, ttl=ttl, traffic_class=chosen)
     ethernet = path.next_hop_mac + path.source_mac + struct.pack("!H", outer_type)
     return ethernet + ip + NvgreHeader(vsid, entropy).pack() + frame
 

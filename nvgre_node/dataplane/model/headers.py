@@ -6,7 +6,7 @@ import struct
 
 from nvgre_node.wire import ETHERNET_BYTES, TAG_ETHERTYPES
 
-OUTER_TTL = 64
+ANSWER_TTL = 64  # of ICMP answers into a VM
 MAX_TAGS = 4
 ICMP, ICMPV6 = 1, 58
 DF, FRAGMENT, OFFSET = 0x4000, 0x3FFF, 0x1FFF  # in the word that holds IPv4's flags and fragment offset
@@ -30,21 +30,40 @@ def strip_tags(frame: bytes) -> bytes | None:
     return None if ethertype(frame) in TAG_ETHERTYPES else frame
 
 
-def ipv4(source: bytes, destination: bytes, protocol: int, length: int, flags: int) -> bytes:
-    """An IPv4 header without options: TTL 64, DSCP and ECN 0, ID 0, and its checksum."""
-    header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, length, 0, flags, OUTER_TTL, protocol, 0, source, destination)
+def ipv4(
+    source: bytes,
+    destination: bytes,
+    protocol: int,
+    length: int,
+    *,
+    flags: int = 0,
+    ttl: int = ANSWER_TTL,
+    traffic_class: int = 0,
+) -> bytes:
+    """An IPv4 header without options, with ID 0 and its checksum."""
+    header = struct.pack("!BBHHHBBH4s4s", 0x45, traffic_class, length, 0, flags, ttl, protocol, 0, source, destination)
     return with_checksum(header, 10, checksum(header))
 
 
-def ipv6(source: bytes, destination: bytes, protocol: int, length: int) -> bytes:
-    """An IPv6 header in front of `length` bytes: hop limit 64, traffic class and flow label 0."""
-    return struct.pack("!IHBB", 6 << 28, length, protocol, OUTER_TTL) + source + destination
+def ipv6(
+    source: bytes, destination: bytes, protocol: int, length: int, *, ttl: int = ANSWER_TTL, traffic_class: int = 0
+) -> bytes:
+    """An IPv6 header in front of `length` bytes, with flow label 0; the TTL is its hop limit."""
+    return struct.pack("!IHBB", 6 << 28 | traffic_class << 20, length, protocol, ttl) + source + destination
 
 
 def checksum(data: bytes) -> int:
     """The Internet checksum (RFC 1071): 0 over data that carries its own."""
     padded = data + bytes(len(data) % 2)
-    total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
+    return _folded(sum(struct.unpack(f"!{len(padded) // 2}H", padded)))
+
+
+def changed_checksum(value: int, old: int, new: int) -> int:
+    """A checksum after a 16-bit word of its data changed (RFC 1624): as wrong as before, if it was wrong."""
+    return _folded((value ^ 0xFFFF) + (old ^ 0xFFFF) + new)
+
+
+def _folded(total: int) -> int:
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return total ^ 0xFFFF

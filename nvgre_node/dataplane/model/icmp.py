@@ -5,7 +5,16 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from nvgre_node.dataplane.model.headers import ICMP, ICMPV6, OFFSET, OUTER_TTL, checksum, ethertype, ipv4, with_checksum
+from nvgre_node.dataplane.model.headers import (
+    ANSWER_TTL,
+    ICMP,
+    ICMPV6,
+    OFFSET,
+    checksum,
+    ethertype,
+    ipv4,
+    with_checksum,
+)
 from nvgre_node.wire import ETHERNET_BYTES, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_BYTES, IPV6_BYTES
 
 QUOTE_BYTES = 128  # of the offending packet: the headers that a sender needs to find its socket
@@ -47,7 +56,7 @@ def _about4(packet: bytes, error: Error) -> bytes | None:
         return None
     message = struct.pack("!BBHI", *error.icmp, 0, error.mtu) + packet[:QUOTE_BYTES]
     message = with_checksum(message, 2, checksum(message))
-    return ipv4(packet[16:20], packet[12:16], ICMP, IPV4_BYTES + len(message), 0) + message
+    return ipv4(packet[16:20], packet[12:16], ICMP, IPV4_BYTES + len(message)) + message
 
 
 def _about6(packet: bytes, error: Error) -> bytes | None:
@@ -60,7 +69,7 @@ def _about6(packet: bytes, error: Error) -> bytes | None:
     source, destination = packet[24:40], packet[8:24]
     pseudo = source + destination + struct.pack("!II", len(message), ICMPV6)
     message = with_checksum(message, 2, checksum(pseudo + message))
-    return struct.pack("!IHBB", 6 << 28, len(message), ICMPV6, OUTER_TTL) + source + destination + message
+    return struct.pack("!IHBB", 6 << 28, len(message), ICMPV6, ANSWER_TTL) + source + destination + message
 
 
 def _is_informational(message: bytes) -> bool:

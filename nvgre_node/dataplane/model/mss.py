@@ -10,12 +10,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from nvgre_node.dataplane.model.headers import FRAGMENT, ethertype, with_checksum
-from nvgre_node.wire import ETHERNET_BYTES, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_BYTES
+from nvgre_node.dataplane.model.headers import FRAGMENT, changed_checksum, ethertype, with_checksum
+from nvgre_node.wire import ETHERNET_BYTES, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_BYTES, IPV6_BYTES
 
 TCP = 6
 TCP_BYTES = 20  # without options
-IPV6_BYTES = 40
 SYN, RST = 0x02, 0x04
 END_OF_OPTIONS, NO_OPERATION, MSS = 0, 1, 2
 _CHECKSUM_AT = 16
@@ -71,7 +70,5 @@ def lowered(frame: bytes, tcp: int, at: int, most: int) -> bytes:
     if (at - tcp) % 2:  # the sum is over words from an even offset on: there, the two bytes are far from each other
         old, new = old[::-1], new[::-1]
     before = int.from_bytes(frame[tcp + _CHECKSUM_AT : tcp + _CHECKSUM_AT + 2], "big")
-    total = (before ^ 0xFFFF) + (int.from_bytes(old, "big") ^ 0xFFFF) + int.from_bytes(new, "big")
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return with_checksum(frame, tcp + _CHECKSUM_AT, total ^ 0xFFFF)
+    after = changed_checksum(before, int.from_bytes(old, "big"), int.from_bytes(new, "big"))
+    return with_checksum(frame, tcp + _CHECKSUM_AT, after)

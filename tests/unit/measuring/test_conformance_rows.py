@@ -70,7 +70,7 @@ def test_a_row_is_checked_or_says_why_not(row: Row) -> None:
 
 def test_what_claims_to_be_checked_appears_in_code_that_checks_and_nothing_else_does() -> None:
     """By the row ids that these modules hold as strings of their own."""
-    trees = [ast.parse((CONFORMANCE / f"{name}.py").read_text()) for name in ("reaching", "sending", "receiving")]
+    trees = [ast.parse(path.read_text()) for path in CONFORMANCE.glob("*.py") if path.name != "rows.py"]
     words = {node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)}
     assert words & set(BY_ID) == {row.id for row in ROWS if row.status is Status.CHECKED}
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nvgre_node.policy import FlowIds, Neighbours, RecordType, SourceCheck, TooBig
+from nvgre_node.policy import COPY, Ecn, FlowIds, Neighbours, RecordType, SourceCheck, TooBig
 from topologies import Scenario, load
 
 from .scenario_cases import FLAT, ROUTED, edited, wrong_with
@@ -79,6 +79,17 @@ def test_neighbours_and_what_records_know_are_said_in_the_file(tmp_path: Path) -
         RecordType.L2ONLY,
         RecordType.STATIC,
         RecordType.GATEWAY_WILDCARD,
+    ]
+
+
+def test_the_outer_header_is_chosen(tmp_path: Path) -> None:
+    texts = ("nve: {ttl: 255, dscp: 46, ecn: zero}\nhosts:\n", "nve: {dscp: copy}\nhosts:\n", "hosts:\n")
+    found = [loaded(edited(FLAT, {"hosts:\n": text}), tmp_path).policy.nves[0] for text in texts]
+
+    assert [(nve.ttl, nve.dscp, nve.ecn) for nve in found] == [
+        (255, 46, Ecn.ZERO),
+        (64, COPY, Ecn.COPY),
+        (64, 0, Ecn.COPY),
     ]
 
 

@@ -154,6 +154,31 @@ VALUES: list[Case] = [
         ["3:21: nve.source_check: 'ip' is not 'none', 'mac' or 'ca'"],
     ),
     Case(
+        "a TTL that no router would forward",
+        {"hosts:\n": "nve: {ttl: 0}\nhosts:\n"},
+        ["3:12: nve.ttl: a TTL of 0 is too small (use 1 to 255)"],
+    ),
+    Case(
+        "a TTL of more than a byte",
+        {"hosts:\n": "nve: {ttl: 256}\nhosts:\n"},
+        ["3:12: nve.ttl: a TTL of 256 is too large (use 1 to 255)"],
+    ),
+    Case(
+        "a DSCP of more than six bits",
+        {"hosts:\n": "nve: {dscp: 64}\nhosts:\n"},
+        ["3:13: nve.dscp: a DSCP of 64 is too large (use 0 to 63, or copy)"],
+    ),
+    Case(
+        "a DSCP by its name",
+        {"hosts:\n": "nve: {dscp: EF}\nhosts:\n"},
+        ["3:13: nve.dscp: 'EF' is not a whole number (use 0 to 63, or copy)"],
+    ),
+    Case(
+        "an ECN that is a codepoint",
+        {"hosts:\n": "nve: {ecn: ECT(0)}\nhosts:\n"},
+        ["3:12: nve.ecn: 'ECT(0)' is not 'copy' or 'zero'"],
+    ),
+    Case(
         "a scenario name with a blank",
         {"name: net": "name: my net"},
         ["1:7: name: 'my net' is not a name (small letters, digits and underscores, a letter first)"],

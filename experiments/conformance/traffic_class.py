@@ -1,0 +1,106 @@
+"""TTL, DSCP, ECN and ID of the outer header, and what comes in from it again (O8, RFC 2983, RFC 6040, RFC 9601)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet
+
+from experiments.conformance.lab import NOBODY, Lab, Shot, distinct, mark
+from experiments.conformance.rows import Finding
+from nvgre_node.policy import COPY, Ecn, Nve
+
+_INNER_DSCP, _OUTER_DSCP = 10, 46  # AF11, EF
+_NAMES = ("Not-ECT", "ECT(1)", "ECT(0)", "CE")  # by codepoint
+_NOT_ECT, _ECT_1, _ECT_0, _CE = range(4)
+# RFC 6040 section 4.2, by inner ECN: what goes on for an outer Not-ECT, ECT(1), ECT(0) and CE; None: it is dropped.
+_EGRESS = {
+    _NOT_ECT: (_NOT_ECT, _NOT_ECT, _NOT_ECT, None),
+    _ECT_1: (_ECT_1, _ECT_1, _ECT_1, _CE),
+    _ECT_0: (_ECT_0, _ECT_1, _ECT_0, _CE),
+    _CE: (_CE, _CE, _CE, _CE),
+}
+
+
+def packet(lab: Lab, version: int, dscp: int, ecn: int) -> Packet:
+    """A UDP packet of the sender for the receiver, from nobody's address, so that nobody answers; without its mark."""
+    if version == 4:
+        return lab.ethernet(type=0x0800) / IP(src="192.0.2.1", dst="192.0.2.2", tos=dscp << 2 | ecn) / UDP(chksum=0)
+    return lab.ethernet(type=0x86DD) / IPv6(src="2001:db8::1", dst="2001:db8::2", tc=dscp << 2 | ecn, nh=59)
+
+
+def sent(lab: Lab) -> Iterator[Finding]:
+    """O8: the header that a frame gets on its way out, for each inner ECN, and for what is not IP."""
+    nve = lab.policy.nve(lab.sender.host)
+    kinds = {f"IPv{v}, {_NAMES[ecn]}": (v, ecn) for v in (4, 6) for ecn in range(4)}
+    shots = lab.say(*(packet(lab, v, _INNER_DSCP, ecn) / mark() for v, ecn in kinds.values()), lab.ethernet() / mark())
+    yield _all(lab, shots, f"TTL {nve.ttl}", lambda ip: f"TTL {ip.ttl}")
+    yield _all(lab, shots, "ID 0, DF", lambda ip: f"ID {ip.id}, {ip.flags}")  # RFC 6864 section 4.1
+    dscp = _INNER_DSCP if nve.dscp == COPY else nve.dscp
+    yield _all(lab, shots[:-1], _dscp(nve, dscp), lambda ip: _dscp(nve, ip.tos >> 2))
+    yield _all(lab, shots[-1:], f"not IP, ECN {_NAMES[_NOT_ECT]}", lambda ip: f"not IP, ECN {_NAMES[ip.tos & 3]}")
+    for what, shot in zip(kinds, shots, strict=False):
+        ecn = kinds[what][1] if nve.ecn is Ecn.COPY else _NOT_ECT
+        said, seen = f"a packet of {lab.sender.name}, {what}", distinct(_NAMES[ip.tos & 3] for ip in _outer(lab, shot))
+        yield Finding("O8", f"ECN {nve.ecn}, {what} out", said, _NAMES[ecn], seen)
+
+
+def _dscp(nve: Nve, value: int) -> str:
+    return f"{'uniform' if nve.dscp == COPY else 'pipe'} model, DSCP {value} out"
+
+
+def _outer(lab: Lab, shot: Shot) -> list[IP]:
+    return [Ether(wire)[IP] for wire in shot.out[lab.sender.host]]
+
+
+def _all(lab: Lab, shots: list[Shot], expected: str, read: Callable[[IP], str]) -> Finding:
+    seen = distinct(read(ip) for shot in shots for ip in _outer(lab, shot))
+    return Finding("O8", expected, f"{len(shots)} frames of {lab.sender.name}", expected, seen)
+
+
+def received(lab: Lab) -> Iterator[Finding]:
+    """O8: each cell of RFC 6040 section 4.2, for either inner IP version; and the DSCP that comes in, or does not."""
+    nve = lab.policy.nve(lab.receiver.host)
+    dscp = _OUTER_DSCP if nve.dscp == COPY else _INNER_DSCP
+    for version in (4, 6):
+        for inner, row in _EGRESS.items():
+            for outer, cell in enumerate(row):
+                what = f"IPv{version}, {_NAMES[inner]} in {_NAMES[outer]}"
+                yield _received(lab, what, version, (inner, outer), None if cell is None else dscp << 2 | cell)
+    plain = bytes(lab.ethernet() / mark())
+    (shot,) = lab.inject(lab.nvgre(Ether(plain), tos=_OUTER_DSCP << 2 | _CE))
+    yield Finding(
+        "O8", "not IP, in CE", "an experimental EtherType", lab.to_receiver, shot.recovered(plain), shot.reason
+    )
+
+
+def _received(lab: Lab, what: str, version: int, ecn: tuple[int, int], wanted: int | None) -> Finding:
+    """One cell: the inner packet arrives with the traffic class that is wanted, and is otherwise unchanged."""
+    inner, outer = ecn
+    payload = mark()
+    wire = lab.nvgre(packet(lab, version, _INNER_DSCP, inner) / payload, tos=_OUTER_DSCP << 2 | outer)
+    (shot,) = lab.inject(wire)
+    said = f"{what}; inner DSCP {_INNER_DSCP}, outer {_OUTER_DSCP}"
+    if wanted is None:
+        return Finding("O8", what, said, NOBODY, shot.delivered, shot.reason)
+    arrived = bytes(packet(lab, version, wanted >> 2, wanted & 3) / payload)
+    as_wanted = f" with DSCP {wanted >> 2} and {_NAMES[wanted & 3]}"
+    observed = shot.recovered(arrived)
+    return Finding("O8", what, said, lab.to_receiver + as_wanted, observed + as_wanted * ("changed" not in observed))
+
+
+OTHERWISE = {"ttl": 255, "dscp": COPY, "ecn": Ecn.ZERO}
+"""The choices of NVEs that do otherwise."""
+
+
+def otherwise(lab: Lab) -> Iterator[Finding]:
+    """O8: NVEs that were told another TTL, the uniform model, and ECN's compatibility mode."""
+    yield from sent(lab)
+    for version in (4, 6):
+        yield _received(lab, f"uniform model, IPv{version}", version, (_ECT_0, _NOT_ECT), _OUTER_DSCP << 2 | _ECT_0)
+
+
+ROWS: tuple[Callable[[Lab], Iterator[Finding]], ...] = (sent, received)
