@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
+from nvgre_node.groups import ascending
 from nvgre_node.policy import Address, Interface, Network
 
 
@@ -40,6 +43,16 @@ class Route:
 
     prefix: Network
     next_hop: Address
+
+
+@dataclass(frozen=True)
+class MulticastRoute:
+    """An (S,G) entry of a router. Links are told by the router's own first address on them: one in, the others out."""
+
+    source: Address
+    group: Address
+    incoming: Address
+    outgoing: tuple[Address, ...]
 
 
 @dataclass(frozen=True)
@@ -82,3 +95,38 @@ class Fabric:
                         found.setdefault(prefix, next_hop)
                 queue.append((far.node, first_hop))
         return tuple(Route(prefix, hop) for prefix, hop in found.items())
+
+    def multicast_routes(
+        self, router: str, members: Mapping[Address, Mapping[str, Collection[Address]]]
+    ) -> tuple[MulticastRoute, ...]:
+        """A router's part in the trees that lead from every member of a group to all others (B2), and to nobody else.
+
+        `members` are the PAs of each group's provider hosts, by host.
+        """
+        entries = []
+        for group, hosts in members.items():
+            for host, pas in hosts.items():
+                ways = {member: self._way(host, member) for member in hosts if member != host}
+                here = [(near, far) for way in ways.values() for near, far in pairwise(way)]
+                into = {link.addresses[0].ip for (_, link), _ in here if link.node == router}
+                out = ascending({link.addresses[0].ip for _, (link, _) in here if link.node == router})
+                entries += [MulticastRoute(pa, group, incoming, out) for incoming in into for pa in pas]
+        return tuple(entries)
+
+    def _way(self, start: str, end: str) -> list[tuple[Attachment, Attachment]]:
+        """The links from one node to another, each as (near end, far end): the fewest there are, through routers."""
+        before: dict[str, tuple[Attachment, Attachment]] = {}
+        queue = deque([start])
+        while queue and end not in before:
+            at = queue.popleft()
+            if at != start and at not in self.routers:  # provider hosts do not forward
+                continue
+            for near, far in self._neighbours.get(at, []):
+                if far.node != start and far.node not in before:
+                    before[far.node] = near, far
+                    queue.append(far.node)
+        way: list[tuple[Attachment, Attachment]] = []
+        while end in before:
+            way.insert(0, before[end])
+            end = before[end][0].node
+        return way

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from ipaddress import ip_address
 from socket import AF_INET, AF_INET6
 from typing import Any
 
@@ -14,9 +15,10 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from nvgre_node import dataplane, namespace
 from nvgre_node.errors import MissingError
-from nvgre_node.fabric import Route
+from nvgre_node.fabric import MulticastRoute, Route
+from nvgre_node.multicast import multicast_router
 from nvgre_node.namespace import NUD_VALID, netlink
-from nvgre_node.policy import NvePolicy, Vm
+from nvgre_node.policy import Address, NvePolicy, Vm
 from nvgre_node.run import Run, process_run
 
 _IFA_F_NODAD = 0x02
@@ -125,13 +127,29 @@ class NamespacedNode(Node):
 class FabricRouter(NamespacedNode):
     """A router of the underlay: forwards between its links, and knows nothing of what the packets carry (G7)."""
 
-    def config(self, routes: Sequence[Route] = (), **_params: Any) -> dict[str, Any]:
-        """Sets provider routes and switches forwarding on."""
+    def config(
+        self, routes: Sequence[Route] = (), multicast: Sequence[MulticastRoute] = (), **_params: Any
+    ) -> dict[str, Any]:
+        """Sets provider routes, those of multicast groups too, and switches forwarding on."""
         self.set_routes(routes)
         with self.inside():
             namespace.set_sysctl("ipv4/ip_forward", 1)
             namespace.set_sysctl("ipv6/conf/all/forwarding", 1)
+            self._multicast = multicast_router(self._addresses(), multicast)
         return {}
+
+    @staticmethod
+    def _addresses() -> dict[Address, int]:
+        """The interface index of each address of the current namespace but the loopback's."""
+        with netlink() as ip:
+            found = {ip_address(own.get("address")): int(own["index"]) for own in ip.get_addr()}
+        return {address: index for address, index in found.items() if not address.is_loopback}
+
+    def terminate(self) -> None:
+        """Ends the forwarding of groups, then the node."""
+        for sock in getattr(self, "_multicast", ()):
+            sock.close()
+        super().terminate()
 
 
 class TenantVM(NamespacedNode):

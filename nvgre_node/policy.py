@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6
 from typing import Final, Literal, TypeVar
 
 from nvgre_node.errors import BadInputError
+from nvgre_node.groups import NO_GROUPS, SubnetGroups, ascending, group_mac
 from nvgre_node.wire import octets
 
 Address = IPv4Address | IPv6Address
@@ -128,6 +129,7 @@ class VirtualSubnet:
     tenant: str
     vsid: int
     prefixes: tuple[Network, ...]
+    groups: SubnetGroups = NO_GROUPS
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,8 @@ class NvePolicy:
     """What one NVE must know: itself, its ports, and the lookup records and members of the virtual subnets it serves.
 
     `replicas` are, per VSID, one PA of each other NVE with a port in that virtual subnet, ascending: they get its
-    broadcasts (B5). `senders` are all PAs of these NVEs: they alone may send into it (C1).
+    broadcasts (B5). `senders` are all PAs of these NVEs: they alone may send into it (C1). `groups` are those of the
+    virtual subnets that have any, by VSID (B2).
     """
 
     nve: Nve
@@ -226,11 +229,21 @@ class NvePolicy:
     records: tuple[LookupRecord, ...]
     replicas: Mapping[int, tuple[Address, ...]]
     senders: Mapping[int, frozenset[Address]]
+    groups: Mapping[int, SubnetGroups] = field(default_factory=dict)
 
     @cached_property
     def vsids(self) -> tuple[int, ...]:
         """The virtual subnets that have a port here, ascending."""
         return tuple(sorted({port.vsid for port in self.ports}))
+
+    @cached_property
+    def joined(self) -> tuple[Address, ...]:
+        """The groups of the underlay that this NVE joins (B2), ascending."""
+        return ascending({group for groups in self.groups.values() for group in groups.outer})
+
+    def group(self, vsid: int, mac: bytes) -> Address | None:
+        """The group that carries frames of a virtual subnet to a MAC address, or None for N-way unicast."""
+        return self.groups[vsid].carrying(mac) if vsid in self.groups else None
 
     def is_local(self, record: LookupRecord) -> bool:
         """Whether the record's VM sits on this host."""
@@ -320,7 +333,17 @@ class Policy:
         others = {vsid: self._members(vsid) - {host} for vsid in served}
         replicas = {vsid: self._replicas(host, vsid, members) for vsid, members in others.items()}
         senders = {vsid: self._all_pas(members) for vsid, members in others.items()}
-        return NvePolicy(self.nve(host), ports, records, replicas, senders)
+        groups = {own.vsid: own.groups for own in self.subnets if own.vsid in served and own.groups.outer}
+        return NvePolicy(self.nve(host), ports, records, replicas, senders, groups)
+
+    @cached_property
+    def group_members(self) -> dict[Address, dict[str, tuple[Address, ...]]]:
+        """Per group of the underlay, the provider hosts that send to it and join it, with their PAs."""
+        members: dict[Address, dict[str, tuple[Address, ...]]] = {}
+        for nve in self.nves:
+            for group in self.for_host(nve.host).joined:
+                members.setdefault(group, {})[nve.host] = nve.pas_of(group.version)
+        return members
 
     def _port(self, vm: Vm) -> Port:
         any_ca = vm.record in {RecordType.L2ONLY, RecordType.GATEWAY_WILDCARD}
@@ -355,7 +378,7 @@ class Policy:
             wanted = self._subnet_pa(nve, vsid)
             shared = [pa.ip for pa in nve.pas if pa.version in versions]
             found.add(wanted if wanted in shared or not shared else shared[0])
-        return tuple(sorted(found, key=lambda pa: (pa.version, int(pa))))
+        return ascending(found)
 
     def explain(self, source: str, destination: str) -> tuple[Step, ...]:
         """Which records decide where a packet from a VM to a CA (or to a VM by name) goes, and why.
@@ -368,6 +391,8 @@ class Policy:
         vsid, here = self.vsid_of(sender), self.nve(sender.host)
         port = Step(f"port {sender.name} on {sender.host}", f"VSID {vsid} (0x{vsid:06x})", f"subnet {sender.subnet}")
         asked = f"record (VSID {vsid}, CA {target})"
+        if target.is_multicast:
+            return port, self._replication(sender, target)
         record = self.record(vsid, target) or self._gateway(sender, target)
         if record is None:
             return port, self._unknown(sender, target, asked)
@@ -410,6 +435,16 @@ class Policy:
         if asking := [vm.name for vm in self._of_type(sender.subnet, RecordType.L2ONLY)]:
             return Step(asked, "none: everybody in the subnet is asked", f"l2only: {', '.join(asking)} may have it")
         return Step(asked, "none: dropped as unknown unicast", self._elsewhere(sender, ca) or "B6")
+
+    def _replication(self, sender: Vm, target: Address) -> Step:
+        """How a packet to a group of the tenant's travels."""
+        nve, vsid, mac = self.for_host(sender.host), self.vsid_of(sender), group_mac(target)
+        what = f"group {target}, MAC {mac.hex(':')}"
+        if group := nve.group(vsid, mac):
+            way = f"one copy, outer IPv{group.version} {self._source(sender, group)} -> {group}"
+            return Step(what, way, "B3: has its own" if mac in nve.groups[vsid].by_mac else "B2")
+        copies = ", ".join(map(str, nve.replicas[vsid])) or "none"
+        return Step(what, f"a copy to each other NVE: {copies}", "B5: N-way unicast")
 
     def _elsewhere(self, sender: Vm, ca: Address) -> str:
         """Who has a CA in other virtual subnets: what a learner would otherwise take for a fault."""

@@ -20,7 +20,8 @@ class NvgreTopo(Topo):
         """Adds every node and link; called by Topo with its constructor's arguments."""
         self.policy, self.fabric, self.tenant_mtu, self.dataplane = policy, fabric, tenant_mtu, dataplane
         for router in fabric.routers:
-            self._add_node(router, FabricRouter, routes=fabric.routes(router))
+            multicast = fabric.multicast_routes(router, policy.group_members)
+            self._add_node(router, FabricRouter, routes=fabric.routes(router), multicast=multicast)
         for nve in policy.nves:
             own = {"policy": policy.for_host(nve.host), "routes": fabric.routes(nve.host), "dataplane": dataplane}
             self._add_node(nve.host, ProviderHost, **own)

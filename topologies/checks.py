@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from nvgre_node.groups import group_mac
 from nvgre_node.policy import Address
 from topologies import fabric_checks, values
 from topologies.facts import Facts, Subnet, Vm
-from topologies.problems import Finding, did_you_mean
+from topologies.problems import Finding, Path, did_you_mean
 from topologies.repeats import repeats
 
 IPV6_MTU_LEAST = 1280
@@ -62,6 +63,35 @@ def one_prefix_per_family(facts: Facts) -> Iterator[Finding]:
         for version, _, index in repeats(versions):
             what = f"{subnet.prefixes[index]} is a second IPv{version} prefix"
             yield Finding((*subnet.path, "prefixes", index), what, "a subnet has one per IP version")
+
+
+def inner_groups_can_be_told_apart(facts: Facts) -> Iterator[Finding]:
+    """An NVE tells groups of tenants by their MAC address, and each has one group of the underlay (B3)."""
+    for subnet in facts.subnets:
+        keyed = ((group_mac(inner), (inner, key, group)) for inner, key, group in subnet.inner_groups)
+        for mac, (first, _, its), (inner, key, group) in repeats(keyed):
+            if its and group and its != group:
+                what = f"{inner} and {first} have one MAC address, {mac.hex(':')}, and two groups of the underlay"
+                yield Finding((*subnet.path, "groups", key), what, f"an NVE cannot tell them apart: say {its} here")
+
+
+def groups_are_within_reach(facts: Facts) -> Iterator[Finding]:
+    """Every host that serves a subnet has a PA of the IP version of the subnet's groups: it sends to them from it."""
+    for subnet in facts.subnets:
+        groups: list[tuple[Path, Address | None]] = [((*subnet.path, "group"), subnet.group)]
+        groups += [((*subnet.path, "groups", key), group) for _, key, group in subnet.inner_groups]
+        hosts = {vm.host: None for vm in facts.vms if facts.subnet_of(vm) is subnet and vm.host in facts.hosts}
+        for path, group in groups:
+            without = [host for host in hosts if group and not _has_pa(facts, str(host), group.version)]
+            if group and without:
+                hint = f"{subnet.name} has a VM there: give the host one, or the subnet another group"
+                yield Finding(
+                    path, f"{group} cannot be reached from {without[0]}, which has no IPv{group.version} PA", hint
+                )
+
+
+def _has_pa(facts: Facts, host: str, version: int) -> bool:
+    return any(pa is None or pa.version == version for pa in facts.hosts[host])
 
 
 def vms_name_what_exists(facts: Facts) -> Iterator[Finding]:
@@ -201,6 +231,8 @@ RULES: tuple[Rule, ...] = (
     names_are_unique,
     vsids_are_unique,
     one_prefix_per_family,
+    inner_groups_can_be_told_apart,
+    groups_are_within_reach,
     vms_name_what_exists,
     cas_are_in_their_prefix,
     cas_are_unique,

@@ -5,7 +5,7 @@ A value that the schema refuses is None here, so that one mistake does not hide 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -37,6 +37,8 @@ class Subnet:
     tenant: str
     vsid: int | None
     prefixes: tuple[Network | None, ...]
+    group: Address | None = None
+    inner_groups: tuple[tuple[Address, str, Address | None], ...] = ()  # with its key as written, and the underlay's
 
     @property
     def path(self) -> Path:
@@ -172,7 +174,15 @@ def _mtus(part: dict[str, Any]) -> Mtus:
 
 
 def _subnet(name: str, tenant: str, part: dict[str, Any]) -> Subnet:
-    return Subnet(name, tenant, values.usable(values.vsid, part.get("vsid")), _each(values.prefix, part, "prefixes"))
+    vsid, prefixes = values.usable(values.vsid, part.get("vsid")), _each(values.prefix, part, "prefixes")
+    group = values.usable(values.group, part.get("group"))
+    return Subnet(name, tenant, vsid, prefixes, group, tuple(_inner_groups(_mapping(part.get("groups")))))
+
+
+def _inner_groups(part: dict[str, Any]) -> Iterator[tuple[Address, str, Address | None]]:
+    for key, value in part.items():
+        if inner := values.usable(values.inner_group, key):
+            yield inner, key, values.usable(values.group, value)
 
 
 def _vm(name: str, tenant: str, part: dict[str, Any]) -> Vm:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv6Interface, ip_interface
+from ipaddress import IPv6Address, IPv6Interface, ip_interface
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nvgre_node.fabric import Attachment, Fabric, FabricLink
+from nvgre_node.groups import SubnetGroups
 from nvgre_node.policy import (
     Address,
     Interface,
@@ -63,11 +64,17 @@ class Scenario:
         policy = replace(
             self.policy,
             nves=tuple(replace(nve, pas=tuple(map(other, nve.pas))) for nve in self.policy.nves),
+            subnets=tuple(replace(own, groups=_groups_of_ipv6(own.groups)) for own in self.policy.subnets),
             vms=tuple(replace(vm, pa=moved[vm.pa] if vm.pa else None) for vm in self.policy.vms),
             overrides=tuple(replace(record, pa=moved[record.pa]) for record in self.policy.overrides),
         )
         mtu = self.fabric.mtu + OVERHEAD[6] - max(OVERHEAD[pa.version] for nve in self.policy.nves for pa in nve.pas)
         return replace(self, policy=policy, fabric=replace(self.fabric, links=links, mtu=mtu))
+
+    def with_groups(self, groups: Mapping[str, SubnetGroups]) -> Scenario:
+        """The same network, in which virtual subnets have other multicast groups in the underlay, by subnet name."""
+        subnets = tuple(replace(own, groups=groups.get(own.name, own.groups)) for own in self.policy.subnets)
+        return replace(self, policy=replace(self.policy, subnets=subnets))
 
     def topo(self, **options: object) -> NvgreTopo:
         """The network for Mininet: what `mn --custom FILE --topo NAME` calls; `options` are those of NvgreTopo."""
@@ -95,7 +102,13 @@ def _policy(part: ScenarioPart) -> Policy:
     policy = Policy(
         nves=tuple(Nve(name, tuple(host.pa), **dict(part.nve)) for name, host in part.hosts.items()),
         subnets=tuple(
-            VirtualSubnet(name, tenant, subnet.vsid, tuple(subnet.prefixes))
+            VirtualSubnet(
+                name,
+                tenant,
+                subnet.vsid,
+                tuple(subnet.prefixes),
+                SubnetGroups(subnet.group, tuple(subnet.groups.items())),
+            )
             for tenant, parts in part.tenants.items()
             for name, subnet in parts.subnets.items()
         ),
@@ -134,6 +147,16 @@ def _links(part: ScenarioPart) -> Iterator[FabricLink]:
             if neighbour not in done:
                 far = part.hosts[neighbour].pa if neighbour in part.hosts else part.routers[neighbour][router]
                 yield FabricLink(_attachment(router, addresses), _attachment(neighbour, far))
+
+
+def _groups_of_ipv6(groups: SubnetGroups) -> SubnetGroups:
+    """The same groups, but of IPv6: of site-local scope, each with an IPv4 group in its last four bytes."""
+
+    def other(group: Address) -> Address:
+        return group if group.version == 6 else IPv6Address(b"\xff\x15" + bytes(10) + group.packed)
+
+    default = other(groups.default) if groups.default else None
+    return SubnetGroups(default, tuple((inner, other(outer)) for inner, outer in groups.inner))
 
 
 def _ipv6_of(address: Interface) -> Interface:

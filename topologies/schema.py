@@ -37,6 +37,8 @@ Pa = Annotated[Interface, PlainValidator(values.pa)]
 OwnPa = Annotated[Address, PlainValidator(values.own_pa)]
 Ca = Annotated[Address, PlainValidator(values.ca)]
 Prefix = Annotated[Network, PlainValidator(values.prefix)]
+Group = Annotated[Address, PlainValidator(values.group)]
+InnerGroup = Annotated[Address, PlainValidator(values.inner_group)]
 Vsid = Annotated[int, PlainValidator(values.vsid)]
 Mac = Annotated[str, PlainValidator(values.mac)]
 Ttl = Annotated[int, PlainValidator(values.ttl)]
@@ -91,12 +93,18 @@ class HostPart(Part):
 
 
 class SubnetPart(Part):
-    """A virtual subnet (T4)."""
+    """A virtual subnet (T4).
+
+    Its broadcasts and multicasts go to every other NVE of it, a copy each (B5), or to `group`, a multicast group of the
+    underlay, once (B2). `groups` says which groups of the tenant's have one of their own (B3). Subnets may share them.
+    """
 
     vsid: Vsid = Field(examples=["vsid: 5001"])
     prefixes: Annotated[list[Prefix], BeforeValidator(one_or_many), Field(min_length=1)] = Field(
         examples=["prefixes: [10.1.1.0/24]"]
     )
+    group: Group | None = None
+    groups: dict[InnerGroup, Group] = Field(default={})
 
 
 class VmPart(Part):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, ip_address, ip_interface, ip_network
 from typing import TypeVar
 
+from nvgre_node.groups import is_administratively_scoped
 from nvgre_node.policy import COPY, Address, Dscp, Interface, Network
 from nvgre_node.wire import VSID_FIRST, VSID_LAST, check_vsid
 from topologies.problems import show
@@ -178,6 +179,27 @@ def ca(value: object) -> Address:
         raise BadValueError(f"{show(given)} is not an IP address", "such as 10.1.1.11 or fd00::11") from error
     if not _is_unicast(read) or "%" in given:
         raise BadValueError(f"{show(given)} is not a unicast address that a VM can have", "such as 10.1.1.11")
+    return read
+
+
+def group(value: object) -> Address:
+    """A multicast group of the underlay: an administratively scoped one (B1)."""
+    read = inner_group(value)
+    if not is_administratively_scoped(read):
+        ipv4, ipv6 = "use 239.0.0.0 to 239.255.255.255, RFC 2365", "such as ff15::1: scope 4, 5 or 8, RFC 4291"
+        raise BadValueError(f"{read} is not administratively scoped", ipv6 if read.version == 6 else ipv4)
+    return read
+
+
+def inner_group(value: object) -> Address:
+    """A multicast group of the tenant's."""
+    given = text(value)
+    try:
+        read = ip_address(given)
+    except ValueError as error:
+        raise BadValueError(f"{show(given)} is not an IP address", "such as 239.1.1.1") from error
+    if not read.is_multicast or "%" in given:
+        raise BadValueError(f"{show(given)} is not a multicast address", "such as 239.1.1.1")
     return read
 
 

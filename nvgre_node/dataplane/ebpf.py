@@ -12,6 +12,7 @@ from nvgre_node.dataplane.base import NO_SUBNET, Drop, SubnetCounters
 from nvgre_node.dataplane.build import object_file
 from nvgre_node.dataplane.libbpf import Map, Object
 from nvgre_node.dataplane.slow_path import SlowPath
+from nvgre_node.multicast import Memberships
 from nvgre_node.packet import path_mtu_listener
 from nvgre_node.policy import (
     COPY,
@@ -43,6 +44,7 @@ _PEER_KEY = struct.Struct("=I16s")
 _NEIGHBOUR_KEY = struct.Struct("=II16s")
 _NEIGHBOUR = struct.Struct("=6sBx")
 _REPLICA_KEY = struct.Struct("=II")
+_GROUP_UPLINK = struct.Struct("=I6sxx")
 _DONE = (
     "encapsulated",
     "encapsulated_bytes",
@@ -58,6 +60,7 @@ MAX_REPLICAS = 128
 """How many NVEs, and how many ports of one host, one virtual subnet may have (bpf/policy.h)."""
 
 _NOWHERE = bytes(16)
+_EVERY_MAC = bytes(6)
 _RECORD_TYPES = tuple(RecordType)  # enum record_type
 
 
@@ -70,6 +73,7 @@ class EbpfDataPlane:
         self._directory = directory
         self._object: Object | None = None
         self._listeners: list[socket.socket] = []
+        self._memberships: Memberships | None = None
         self._slots: dict[int, int] = {}
         self._numbers: dict[bytes, int] = {}
 
@@ -85,13 +89,16 @@ class EbpfDataPlane:
         self._slots = {NO_SUBNET: 0} | {vsid: slot for slot, vsid in enumerate(policy.vsids, start=1)}
         self._numbers = _numbers(policy)
         slow_path = SlowPath.create() if policy.nve.too_big is TooBig.FRAGMENT else None
-        self._object = Object(
-            object_file(),
-            max_entries={"counters": len(self._slots), "record_keys": len(self._numbers) + 1},
-            constants={".rodata.nve": _nve(policy.nve, slow_path)},
-        )
         with namespace.netlink() as ip:
-            index = {link.get("ifname"): link["index"] for link in ip.get_links()}
+            links = {link.get("ifname"): link for link in ip.get_links()}
+        index = {name: link["index"] for name, link in links.items()}
+        constants = {".rodata.nve": _nve(policy.nve, slow_path)}
+        if policy.joined:
+            uplink = links[uplinks[0]]
+            constants[".rodata.uplink"] = _GROUP_UPLINK.pack(uplink["index"], octets(uplink.get("address")))
+            self._memberships = Memberships(uplink["index"])
+        sizes = {"counters": len(self._slots), "record_keys": len(self._numbers) + 1}
+        self._object = Object(object_file(), max_entries=sizes, constants=constants)
         self._write(policy, {port.interface: index[port.interface] for port in policy.ports})
         self._object.pin(self._directory)
         self._listeners = [path_mtu_listener(family) for family in (socket.AF_INET, socket.AF_INET6)]
@@ -99,10 +106,12 @@ class EbpfDataPlane:
             self._object.attach_ingress("from_port", index[port.interface])
             for family in ("ipv4", "ipv6"):  # bpf_fib_lookup asks for it
                 namespace.set_sysctl(f"{family}/conf/{port.interface}/forwarding", 1)
-        for uplink in uplinks:
-            self._object.attach_ingress("from_uplink", index[uplink])
+        for name in uplinks:
+            self._object.attach_ingress("from_uplink", index[name])
         if slow_path:
             self._object.attach_ingress("from_slow_path", slow_path.exit)
+        if self._memberships:
+            self._memberships.keep(policy.joined)
 
     def _write(self, policy: NvePolicy, index: dict[str, int]) -> None:
         maps = self.loaded.maps
@@ -116,6 +125,12 @@ class EbpfDataPlane:
             maps["neighbours"][_neighbour_key(record.vsid, record.ca)] = _NEIGHBOUR.pack(octets(record.mac), type_)
         for vsid in policy.vsids:
             self._write_subnet(policy, vsid, index)
+        for group in policy.joined:
+            maps["joined"][_mapped(group)] = b"\x01"
+        for vsid, groups in policy.groups.items():
+            carried = groups.by_mac | ({_EVERY_MAC: groups.default} if groups.default else {})
+            for mac, group in carried.items():
+                maps["groups"][_RECORD_KEY.pack(vsid, mac)] = _mapped(group)
 
     def _write_port(self, policy: NvePolicy, port: Port, ifindex: int) -> None:
         maps = self.loaded.maps
@@ -148,7 +163,10 @@ class EbpfDataPlane:
         return {vsid: _read(self.loaded.maps["counters"], slot) for vsid, slot in self._slots.items()}
 
     def close(self) -> None:
-        """Frees programs and maps; the pins go with the run's BPF file system."""
+        """Leaves its groups and frees programs and maps; the pins go with the run's BPF file system."""
+        if self._memberships is not None:
+            self._memberships.close()
+            self._memberships = None
         if self._object is not None:
             self._object.close()
             self._object = None

@@ -12,11 +12,13 @@ import socket
 import threading
 import time
 from collections import Counter
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 
 from nvgre_node.dataplane import model
 from nvgre_node.dataplane.base import NO_SUBNET, Drop, SubnetCounters
+from nvgre_node.groups import group_mac
+from nvgre_node.multicast import Memberships
 from nvgre_node.namespace import NUD_VALID, netlink
 from nvgre_node.packet import packet_socket, path_mtu_listener, receive
 from nvgre_node.policy import Address, NvePolicy
@@ -42,7 +44,8 @@ class LiveModel:
         self._ip = self._stack.enter_context(netlink())
         self._uplinks = {link["index"]: link for link in self._ip.get_links() if link.get("ifname") in uplinks}
         macs = frozenset(octets(link.get("address")) for link in self._uplinks.values())
-        self._state, self._looked = model.State(policy, macs, {}), 0.0
+        self._groups = self._ways_to_groups(policy)
+        self._state, self._looked = model.State(policy, macs, self._groups), 0.0
         for family in _FAMILIES:
             self._stack.enter_context(path_mtu_listener(family))
         interfaces = [*(port.interface for port in policy.ports), *uplinks]
@@ -84,7 +87,17 @@ class LiveModel:
         valid = [found for found in known if found["state"] & NUD_VALID]
         macs = {(found["ifindex"], found.get("dst")): found.get("lladdr") for found in valid}
         paths = {pa: path for pa in wanted if (path := self._path(pa, macs))}
-        self._state = replace(self._state, paths=paths)
+        self._state = replace(self._state, paths=paths | self._groups)
+
+    def _ways_to_groups(self, policy: NvePolicy) -> dict[Address, model.Path]:
+        """Joins the groups of the underlay; they are reached by the uplink, and have its MTU."""
+        if not policy.joined:
+            return {}
+        link = next(iter(self._uplinks.values()))
+        memberships = self._stack.enter_context(closing(Memberships(link["index"])))
+        memberships.keep(policy.joined)
+        name, mac, mtu = link.get("ifname"), octets(link.get("address")), link.get("mtu")
+        return {group: model.Path(name, mac, group_mac(group), mtu) for group in policy.joined}
 
     def _path(self, pa: Address, macs: dict[tuple[int, str], str]) -> model.Path | None:
         route = self._ip.route("get", dst=str(pa))[0]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from scapy.layers.inet import IP
@@ -15,10 +16,21 @@ from scapy.packet import Packet, Raw
 from experiments.watch import Place, Watch
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.dataplane.ebpf import EbpfDataPlane
+from nvgre_node.groups import SubnetGroups, group_mac
 from nvgre_node.namespace import set_sysctl
 from nvgre_node.net import NvgreNet
+from nvgre_node.policy import Address
 from nvgre_node.wire import OVERHEAD
 from topologies import Scenario, load
+
+INNER_GROUP, INNER_GROUP6 = IPv4Address("239.5.5.5"), IPv6Address("ff15::5:5")
+"""Groups of red_net's tenant that have one of their own in the underlay."""
+
+OUTER_GROUPS: Mapping[int, Sequence[Address]] = {
+    4: tuple(IPv4Address(f"239.{n}.1.1") for n in (1, 129, 3)),
+    6: tuple(IPv6Address(f"ff15::{n}:1") for n in (1, 8001, 3)),
+}
+"""Groups of the underlay by IP version: of red_net, of its inner groups, and one that nobody has joined."""
 
 Tally = dict[tuple[int, str], int]
 
@@ -50,6 +62,7 @@ class Bench:
         names = (*(port.interface for port in self.host.policy.ports), self.uplink)
         self.pa, self.peer_pa = (node.policy.nve.pas[0].ip for node in (self.host, self.peer))
         self.overhead = OVERHEAD[self.pa.version]
+        self.groups = OUTER_GROUPS[self.pa.version]
         self._index = {name: self.host.interface_index(name) for name in names}
 
     def from_port(self, vm: str, frame: bytes) -> Outcome:
@@ -94,9 +107,23 @@ class Bench:
             return self.ethernet() / IPv6(**(pas | {"nh": 47, "tc": traffic_class} | fields))
         return self.ethernet() / IP(**(pas | {"flags": "DF", "id": 0, "proto": 47, "tos": traffic_class} | fields))
 
+    def to_group(self, inner: bytes, vsid: int, group: Address | None = None, pa: str = "", **ethernet: Any) -> bytes:
+        """An inner frame as host2 sends it to a group, red_net's unless told otherwise."""
+        to = group or self.groups[0]
+        packet = self.nvgre(inner, vsid, src=pa or str(self.peer_pa), dst=str(to))
+        ethernet = {"dst": group_mac(to).hex(":"), "type": int.from_bytes(packet[12:14], "big")} | ethernet
+        return bytes(self.ethernet(**ethernet)) + packet[14:]
+
     def nvgre(self, inner: bytes, vsid: int, flow: int = 0, **outer: Any) -> bytes:
         """An inner frame as host2 sends it to host1."""
         return bytes(self.outer(**outer) / GRE(key_present=1, proto=0x6558, key=vsid << 8 | flow) / Raw(inner))
+
+
+def grouped(scenario: Scenario) -> Scenario:
+    """A variant of two_hosts, in which red_net has groups in the underlay, and blue_net shares one of them (B4)."""
+    red, inner, _ = OUTER_GROUPS[scenario.policy.nves[0].pas[0].version]
+    own = ((INNER_GROUP, inner), (INNER_GROUP6, inner))
+    return scenario.with_groups({"red_net": SubnetGroups(red, own), "blue_net": SubnetGroups(red)})
 
 
 @contextmanager

@@ -14,11 +14,12 @@ from scapy.packet import Packet, Raw
 
 from nvgre_node.dataplane import model
 from nvgre_node.dataplane.model import encapsulate, headers
+from nvgre_node.groups import group_mac
 from nvgre_node.policy import UnknownUnicast
 from nvgre_node.wire import octets
 from topologies import load
 
-from .bench import Bench, running
+from .bench import INNER_GROUP, INNER_GROUP6, Bench, grouped, running
 from .frames import (
     BLUE,
     BLUE2,
@@ -126,6 +127,68 @@ def test_unknown_unicast_is_flooded_where_the_scenario_says_so_b6(flooding: Benc
     agrees_on_flood(flooding, "red1", unknown, unknown)
     agrees_on_flood(flooding, flooding.uplink, flooding.nvgre(unknown, RED), unknown)
     agrees(flooding, flooding.uplink, flooding.nvgre(octets(RED2) + unknown[6:], RED))
+
+
+@pytest.fixture(scope="module", params=["IPv4", "IPv4, flooding", "IPv6"])
+def in_groups(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    scenario = load("two_hosts").over_ipv6() if request.param == "IPv6" else load("two_hosts")
+    unknown = UnknownUnicast.FLOOD if "flooding" in request.param else UnknownUnicast.DROP
+    with running(grouped(scenario).with_nve(unknown=unknown)) as bench:
+        yield bench
+
+
+INNER_GROUPS = [EVERYBODY, GROUP, group_mac(INNER_GROUP).hex(":"), group_mac(INNER_GROUP6).hex(":")]
+
+
+@given(frame=frames, inner=st.sampled_from(INNER_GROUPS), sender=st.sampled_from(["red1", "blue1"]))
+def test_what_is_for_many_leaves_once_for_a_group_b2_b3(
+    in_groups: Bench, frame: bytes, inner: str, sender: str
+) -> None:
+    flooded = octets(inner) + octets(STRANGER) + frame[12:]
+
+    agrees_on_flood(in_groups, sender, flooded, flooded)
+
+
+@given(frame=frames, destination=st.sampled_from([RED2, STRANGER]))
+def test_unicast_and_groups(in_groups: Bench, frame: bytes, destination: str) -> None:
+    unicast = octets(destination) + octets(RED1) + frame[12:]
+    if destination == STRANGER and in_groups.host.policy.nve.unknown is UnknownUnicast.FLOOD:
+        agrees_on_flood(in_groups, "red1", unicast, unicast)
+    else:
+        agrees(in_groups, "red1", unicast)
+
+
+@pytest.mark.parametrize("inner", [EVERYBODY, group_mac(INNER_GROUP).hex(":")])
+@pytest.mark.parametrize("size", [1500, 1501])
+def test_what_does_not_fit_into_a_packet_for_a_group(in_groups: Bench, inner: str, size: int) -> None:
+    frame = from_red1(padded(v4() / UDP(), size), dst=inner)
+
+    agrees_on_flood(in_groups, "red1", frame, frame)
+
+
+@given(
+    frame=frames,
+    inner=st.sampled_from([RED1, RED2, STRANGER, EVERYBODY, *INNER_GROUPS]),
+    vsid=st.sampled_from([RED, BLUE, NOBODYS, 0, 0xFFFFFF]),
+    group=st.sampled_from([0, 1, 2]),
+    mac=st.sampled_from(["its", "its", "that of the first", "the NVE's", EVERYBODY, GROUP]),
+)
+def test_what_arrives_for_a_group_b2_b4(
+    in_groups: Bench, frame: bytes, inner: str, vsid: int, group: int, mac: str
+) -> None:
+    """By the Ethernet address of the group, or by one that is not its: then it is not for this NVE."""
+    carried = octets(inner) + octets(STRANGER) + frame[12:]
+    to = in_groups.groups[group]
+    first = group_mac(in_groups.groups[0]).hex(":")
+    macs = {"its": group_mac(to).hex(":"), "that of the first": first, "the NVE's": in_groups.mac}
+    packet = in_groups.to_group(carried, vsid, to, dst=macs.get(mac, mac))
+
+    wanted = model.handle(state_of(in_groups), in_groups.uplink, packet)
+
+    if not wanted.out or (vsid, inner) == (RED, RED1):
+        agrees(in_groups, in_groups.uplink, packet)
+    else:
+        agrees_on_flood(in_groups, in_groups.uplink, packet, carried)
 
 
 @pytest.mark.parametrize(

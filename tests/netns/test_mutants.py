@@ -11,10 +11,11 @@ from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6ExtHdrFragment
 from scapy.packet import Raw
 
 from nvgre_node.dataplane import ebpf
+from nvgre_node.groups import group_mac
 from nvgre_node.wire import octets
-from topologies import load
+from topologies import Scenario, load
 
-from .bench import Bench, running
+from .bench import INNER_GROUP, Bench, grouped, running
 from .frames import (
     BLUE,
     BLUE1,
@@ -59,8 +60,8 @@ MUTANTS = {
     "the outer checksum": Mutant("decapsulate.h", "ip_checksum(&outer->ip) != 0xffff", "0"),
     "the outer length": Mutant("decapsulate.h", "!= 0xffff || arrival->end > skb->len", "!= 0xffff"),
     "the outer padding": Mutant("decapsulate.h", "!skb->gso_size && arrival.end", "0 && arrival.end"),
-    "our own PA": Mutant("decapsulate.h", "!is_own_pa4(outer->ip.daddr)", "0"),
-    "our own MAC": Mutant("decapsulate.h", "skb->pkt_type != PACKET_HOST", "0"),
+    "our own PA": Mutant("decapsulate.h", "is_own_pa4(outer->ip.daddr) :", "1 :"),
+    "our own MAC": Mutant("decapsulate.h", "skb->pkt_type == PACKET_HOST ?", "1 ?"),
     "split horizon": Mutant("decapsulate.h", "record ? !record->ifindex : !nve.flood_unknown", "!record"),
     "the sender's own port": without("nvgre.bpf.c", "record->ifindex == ifindex"),
     "no copy back to the sender (B5)": Mutant("replicate.h", "if (*ifindex != skb->ingress_ifindex)", "if (1)"),
@@ -93,7 +94,7 @@ MUTANTS = {
 }
 
 OVER_IPV6 = {
-    "our own PA (IPv6)": Mutant("decapsulate.h", "if (!is_own_pa6(&to))", "if (!is_own_pa6(&to) && 0)"),
+    "our own PA (IPv6)": Mutant("decapsulate.h", "is_own_pa6(&to) :", "1 :"),
     "outer fragments (IPv6, F2)": Mutant("decapsulate.h", "fragmented == IPPROTO_GRE", "0"),
     "protocol 47 (IPv6)": Mutant("decapsulate.h", "outer->ip.nexthdr != IPPROTO_GRE", "0"),
     "the outer length (IPv6)": Mutant("decapsulate.h", "outer->ip.version != 6 || arrival->end > skb->len", "0"),
@@ -105,6 +106,40 @@ OVER_IPV6 = {
     "the hop limit": Mutant("encapsulate.h", ".hop_limit = nve.ttl", ".hop_limit = 63"),
     "what does not fit (IPv6, F1)": without("encapsulate.h", "found == BPF_FIB_LKUP_RET_FRAG_NEEDED"),
 }
+
+
+GROUP_MUTANTS = {
+    "one copy for the group (B2)": Mutant("replicate.h", "return group ?", "return 0 ?"),
+    "a group for an inner group (B3)": without("groups.h", "own"),
+    "the VSID of a group": Mutant("replicate.h", "find_group(skb, port->vsid)", "find_group(skb, 6000)"),
+    "only joined groups": Mutant("groups.h", " || !bpf_map_lookup_elem(&joined, group))", ")"),
+    "the MAC address of a group": without("groups.h", "mac[i] != outer->eth.h_dest[i]"),
+    "the MAC addresses that groups share": Mutant("groups.h", "& 0x7f;", "& 0xff;"),
+    "what does not fit into a packet for a group": Mutant("groups.h", "packet + overhead > mtu", "packet > mtu"),
+    "the source PA of a packet for a group (C1)": Mutant(
+        "decapsulate.h", "return DROP_SOURCE_PA;", "return DROP_REASONS;"
+    ),
+    "split horizon of groups": Mutant("decapsulate.h", "record ? !record->ifindex : !nve.flood_unknown", "!record"),
+}
+
+
+STRANGERS_PA = {4: "192.168.0.77", 6: "fd00::77"}
+
+
+def every_group_check(bench: Bench) -> None:
+    """Compares the data plane with the specification on what is sent to groups, and what comes from them."""
+    for destination in (EVERYBODY, group_mac(INNER_GROUP).hex(":")):
+        said = from_red1(Raw(b"to many"), dst=destination, type=EXPERIMENTAL)
+        agrees_on_flood(bench, "red1", said, said)
+        large = from_red1(padded(v4() / UDP(), 1501), dst=destination)
+        agrees_on_flood(bench, "red1", large, large)
+        agrees_on_flood(bench, bench.uplink, bench.to_group(said, RED), said)
+    for inner in (to_red1(Raw(b"x"), dst=RED1), to_red1(Raw(b"x"), dst=RED2), to_red1(Raw(b"x"), dst=STRANGER)):
+        for vsid in (RED, NOBODYS):
+            for group in bench.groups:
+                agrees(bench, bench.uplink, bench.to_group(inner, vsid, group))
+        agrees(bench, bench.uplink, bench.to_group(inner, RED, dst=group_mac(bench.groups[-1]).hex(":")))
+        agrees(bench, bench.uplink, bench.to_group(inner, RED, pa=STRANGERS_PA[bench.pa.version]))
 
 
 def gre(flags: int = 0x2000, protocol: int = 0x6558, vsid: int = RED) -> Raw:
@@ -205,6 +240,35 @@ def test_disabling_this_check_over_ipv6_is_noticed(
 
     with running(load("two_hosts").over_ipv6()) as bench, pytest.raises(AssertionError):
         every_check_of_ipv6(bench)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_the_data_plane_passes_unchanged_in_groups(version: int) -> None:
+    with running(grouped(over(version))) as bench:
+        every_group_check(bench)
+
+
+def over(version: int) -> Scenario:
+    """two_hosts with PAs of an IP version."""
+    return load("two_hosts") if version == 4 else load("two_hosts").over_ipv6()
+
+
+IN_IPV4 = {"the MAC addresses that groups share"}
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("name", GROUP_MUTANTS)
+def test_disabling_this_check_of_groups_is_noticed(
+    name: str, version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mutant = GROUP_MUTANTS[name]
+    if version == 6 and name in IN_IPV4:
+        mutant = Mutant("groups.h", "mac[2] = bits >> 24", "mac[2] = 0x5e")
+    path = mutant.compiled(tmp_path)
+    monkeypatch.setattr(ebpf, "object_file", lambda: path)
+
+    with running(grouped(over(version))) as bench, pytest.raises(AssertionError):
+        every_group_check(bench)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS)

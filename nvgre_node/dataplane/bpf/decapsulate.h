@@ -81,8 +81,10 @@ static __always_inline int is_own_pa6(const struct in6_addr *pa)
 static __always_inline enum drop arrival4(const struct __sk_buff *skb, struct arrival *arrival)
 {
 	const struct outer4 *outer = (void *)(long)skb->data;
-	if ((void *)&outer->gre > (void *)(long)skb->data_end || outer->ip.protocol != IPPROTO_GRE ||
-	    !is_own_pa4(outer->ip.daddr))
+	if ((void *)&outer->gre > (void *)(long)skb->data_end || outer->ip.protocol != IPPROTO_GRE)
+		return NOT_OURS;
+	struct in6_addr to = {.s6_addr32 = {0, 0, MAPPED, outer->ip.daddr}};
+	if (!(skb->pkt_type == PACKET_HOST ? is_own_pa4(outer->ip.daddr) : is_joined(&outer->eth, &to)))
 		return NOT_OURS;
 	arrival->end = ETH_HLEN + bpf_ntohs(outer->ip.tot_len);
 	if (outer->ip.version != 4 || outer->ip.ihl != 5 || ip_checksum(&outer->ip) != 0xffff || arrival->end > skb->len)
@@ -102,7 +104,7 @@ static __always_inline enum drop arrival6(const struct __sk_buff *skb, struct ar
 	if ((void *)&outer->gre > (void *)(long)skb->data_end)
 		return NOT_OURS;
 	struct in6_addr to = outer->ip.daddr;
-	if (!is_own_pa6(&to))
+	if (!(skb->pkt_type == PACKET_HOST ? is_own_pa6(&to) : is_joined(&outer->eth, &to)))
 		return NOT_OURS;
 	if (outer->ip.nexthdr == NEXTHDR_FRAGMENT) {
 		bpf_skb_load_bytes(skb, ETH_HLEN + sizeof(struct ipv6hdr), &fragmented, 1);
@@ -121,8 +123,6 @@ static __always_inline enum drop arrival6(const struct __sk_buff *skb, struct ar
 
 static __always_inline enum drop read_outer(const struct __sk_buff *skb, struct arrival *arrival)
 {
-	if (skb->pkt_type != PACKET_HOST)
-		return NOT_OURS;
 	if (skb->protocol == bpf_htons(ETH_P_IP))
 		return arrival4(skb, arrival);
 	if (nve.pas6_count && skb->protocol == bpf_htons(ETH_P_IPV6))
@@ -211,6 +211,8 @@ static __always_inline int decapsulate(struct __sk_buff *skb)
 		replicate_local(skb, vsid);
 		return TC_ACT_SHOT;
 	}
+	if (group_uplink.ifindex)
+		bpf_skb_change_type(skb, PACKET_HOST); /* it may have come in by a group */
 	/* Straight into the VM's namespace, unless the receiving stack has to find out the EtherType anew. */
 	return named ? bpf_redirect_peer(ifindex, 0) : bpf_redirect(ifindex, 0);
 }

@@ -44,10 +44,8 @@ int from_port(struct __sk_buff *skb)
 		if (action != TC_ACT_UNSPEC)
 			return action;
 	}
-	if (is_group || (!record && nve.flood_unknown)) {
-		replicate_local(skb, port->vsid);
-		return replicate_remote(skb, port);
-	}
+	if (is_group || (!record && nve.flood_unknown))
+		return replicate(skb, port);
 	if (!record)
 		return drop(skb, port->slot, DROP_UNKNOWN_UNICAST);
 	if (!record->ifindex)

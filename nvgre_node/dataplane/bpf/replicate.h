@@ -1,6 +1,9 @@
-/* Broadcast and multicast: one copy to each local port, one encapsulated copy to each remote NVE (N-way unicast, B5). */
+/*
+ * Broadcast and multicast: one copy to each local port, and one encapsulated copy to the virtual subnet's group (B2) or,
+ * where it has none, to each remote NVE (N-way unicast, B5).
+ */
 #pragma once
-#include "encapsulate.h"
+#include "groups.h"
 
 /* Copies the inner frame to the subnet's ports on this host, but not back to where it came from. */
 static __always_inline void replicate_local(struct __sk_buff *skb, __u32 vsid)
@@ -55,4 +58,15 @@ static __always_inline int replicate_remote(struct __sk_buff *skb, const struct 
 		count_encapsulated(skb, port->slot, to.frame_bytes);
 	}
 	return TC_ACT_SHOT; /* the original; its copies are under way */
+}
+
+/*
+ * A function of its own: in a larger one the compiler keeps addresses of skb's fields from one use to the next, and the
+ * verifier takes none of those.
+ */
+static __noinline int replicate(struct __sk_buff *skb, const struct port *port)
+{
+	struct in6_addr *group = find_group(skb, port->vsid);
+	replicate_local(skb, port->vsid);
+	return group ? send_to_group(skb, port, group) : replicate_remote(skb, port);
 }

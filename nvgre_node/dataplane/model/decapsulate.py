@@ -10,6 +10,7 @@ from nvgre_node.dataplane.base import NO_SUBNET, Drop
 from nvgre_node.dataplane.model.headers import FRAGMENT, checksum, ethertype, is_group
 from nvgre_node.dataplane.model.state import Result, State, dropped
 from nvgre_node.dataplane.model.traffic_class import with_outer_traffic_class
+from nvgre_node.groups import group_mac
 from nvgre_node.policy import Address, UnknownUnicast
 from nvgre_node.wire import (
     ETHERNET_BYTES,
@@ -41,7 +42,7 @@ class Arrival:
 def from_uplink(state: State, frame: bytes) -> Result:
     """An NVGRE packet arrives: every check that it must pass, then the inner frame to the VM it is for."""
     read = {ETHERTYPE_IPV4: arrival4, ETHERTYPE_IPV6: arrival6}.get(ethertype(frame))
-    found = read(state, frame[ETHERNET_BYTES:]) if read and frame[:6] in state.uplink_macs else None
+    found = read(state, frame[:6], frame[ETHERNET_BYTES:]) if read else None
     if found is None:
         return Result(left_alone=True)
     if isinstance(found, Drop):
@@ -55,12 +56,19 @@ def from_uplink(state: State, frame: bytes) -> Result:
     return deliver(state, NvgreHeader.unpack(gre).vsid, found, inner)
 
 
-def arrival4(state: State, packet: bytes) -> Arrival | Drop | None:
+def is_for_this_nve(state: State, mac: bytes, destination: Address) -> bool:
+    """Whether a packet's outer addresses are this NVE's, or those of a group that it is a member of (B2)."""
+    if destination in state.policy.nve.pas_of(destination.version):
+        return mac in state.uplink_macs
+    return destination in state.policy.joined and mac == group_mac(destination)
+
+
+def arrival4(state: State, mac: bytes, packet: bytes) -> Arrival | Drop | None:
     """The outer IPv4 header: None for what is the provider host's own business."""
     header = packet[:IPV4_BYTES]
     if len(header) < IPV4_BYTES or header[9] != GRE_PROTOCOL:
         return None
-    if IPv4Address(header[16:20]) not in state.policy.nve.pas_of(4):
+    if not is_for_this_nve(state, mac, IPv4Address(header[16:20])):
         return None
     total = int.from_bytes(header[2:4], "big")
     if header[0] != 0x45 or checksum(header) != 0 or total > len(packet):
@@ -70,10 +78,10 @@ def arrival4(state: State, packet: bytes) -> Arrival | Drop | None:
     return Arrival(IPv4Address(header[12:16]), header[1], packet[IPV4_BYTES:total])
 
 
-def arrival6(state: State, packet: bytes) -> Arrival | Drop | None:
+def arrival6(state: State, mac: bytes, packet: bytes) -> Arrival | Drop | None:
     """The outer IPv6 header: None for what is the provider host's own business, other extension headers included."""
     header = packet[:IPV6_BYTES]
-    if len(header) < IPV6_BYTES or IPv6Address(header[24:40]) not in state.policy.nve.pas_of(6):
+    if len(header) < IPV6_BYTES or not is_for_this_nve(state, mac, IPv6Address(header[24:40])):
         return None
     if header[6] == _FRAGMENT_HEADER and packet[IPV6_BYTES : IPV6_BYTES + 1] == bytes([GRE_PROTOCOL]):
         return Drop.OUTER_FRAGMENT  # F2

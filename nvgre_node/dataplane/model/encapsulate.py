@@ -85,11 +85,15 @@ def does_not_fit(state: State, port: Port, record: LookupRecord, path: Path, fra
 
 
 def flood(state: State, port: Port, frame: bytes) -> Result:
-    """Broadcast and multicast: a copy to each other port of the subnet here, and one to each other NVE of it (B5)."""
+    """Broadcast and multicast: a copy to each other port of the subnet here, and one to its group in the underlay (B2).
+
+    A subnet without a group has N-way unicast: a copy to each other NVE of it (B5).
+    """
     vsid = port.vsid
     out = [(other, frame) for other in state.ports_in(vsid) if other != port.interface]
     counted: Counter[Counted] = Counter()
-    for pa in state.policy.replicas.get(vsid, ()):
+    group = state.policy.group(vsid, frame[:6])
+    for pa in (group,) if group else state.policy.replicas.get(vsid, ()):
         path = state.paths.get(pa)
         if path is None:
             counted[vsid, Drop.NO_ROUTE.name] += 1

@@ -21,7 +21,10 @@ class Path:
 
 @dataclass(frozen=True)
 class State:
-    """What an NVE knows: its policy, its uplinks' MAC addresses, and the ways to the other NVEs that it can reach."""
+    """What an NVE knows: its policy, its uplinks' MAC addresses, and the ways to the other NVEs that it can reach.
+
+    `paths` has a way to each multicast group of the underlay too; its next hop is the MAC address of the group.
+    """
 
     policy: NvePolicy
     uplink_macs: frozenset[bytes]

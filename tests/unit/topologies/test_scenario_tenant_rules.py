@@ -110,6 +110,47 @@ TENANT_RULES: list[Case] = [
         ],
     ),
     Case(
+        "a group that is not administratively scoped",
+        {"[10.0.0.0/24]}": "[10.0.0.0/24], group: 238.1.1.1}"},
+        [
+            "16:62: tenants.blue.subnets.blue_net.group: 238.1.1.1 is not administratively scoped (use 239.0.0.0 to 239.255.255.255, RFC 2365)"
+        ],
+    ),
+    Case(
+        "a group that is none",
+        {"[10.0.0.0/24]}": "[10.0.0.0/24], group: 10.1.1.1}"},
+        ["16:62: tenants.blue.subnets.blue_net.group: '10.1.1.1' is not a multicast address (such as 239.1.1.1)"],
+    ),
+    Case(
+        "a group of IPv6 over PAs of IPv4",
+        {"[10.0.0.0/24]}": "[10.0.0.0/24], group: 'ff05::1'}"},
+        [
+            "16:62: tenants.blue.subnets.blue_net.group: ff05::1 cannot be reached from host1, which has no IPv6 PA (blue_net has a VM there: give the host one, or the subnet another group)"
+        ],
+    ),
+    Case(
+        "a group of IPv6 that is not administratively scoped",
+        {"[10.0.0.0/24]}": "[10.0.0.0/24], group: 'ff02::1'}"},
+        [
+            "16:62: tenants.blue.subnets.blue_net.group: ff02::1 is not administratively scoped (such as ff15::1: scope 4, 5 or 8, RFC 4291)"
+        ],
+    ),
+    Case(
+        "an inner group that is none, and one with a wrong group",
+        {"[10.0.0.0/24]}": "[10.0.0.0/24], groups: {fives: 239.1.1.1, 239.5.5.5: 224.0.0.5}}"},
+        [
+            "16:64: tenants.blue.subnets.blue_net.groups.fives: 'fives' is not an IP address (such as 239.1.1.1)",
+            "16:93: tenants.blue.subnets.blue_net.groups.'239.5.5.5': 224.0.0.5 is not administratively scoped (use 239.0.0.0 to 239.255.255.255, RFC 2365)",
+        ],
+    ),
+    Case(
+        "two inner groups with one MAC address and two groups",
+        {"[10.0.0.0/24]}": "[10.0.0.0/24], groups: {239.5.5.5: 239.1.1.1, 239.133.5.5: 239.1.1.2}}"},
+        [
+            "16:99: tenants.blue.subnets.blue_net.groups.'239.133.5.5': 239.133.5.5 and 239.5.5.5 have one MAC address, 01:00:5e:05:05:05, and two groups of the underlay (an NVE cannot tell them apart: say 239.1.1.1 here)"
+        ],
+    ),
+    Case(
         "an underlay that is one byte too small",
         {"hosts:": "mtu: {underlay: 1541, tenant: 1500}\nhosts:"},
         [
@@ -166,6 +207,19 @@ TENANT_RULES: list[Case] = [
 @pytest.mark.parametrize("case", TENANT_RULES, ids=lambda case: case.name)
 def test_tenants_that_do_not_agree_are_named(case: Case, tmp_path: Path) -> None:
     assert wrong_with(edited(FLAT, case.edits), tmp_path) == lines(case)
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        "group: 239.1.1.1",
+        "groups: {239.5.5.5: 239.1.1.1, 'ff02::5': 239.1.1.1}",
+        "group: 239.1.1.1, groups: {239.5.5.5: 239.1.1.2, 239.133.5.5: 239.1.1.2}",
+    ],
+)
+def test_groups_that_are_good(groups: str, tmp_path: Path) -> None:
+    edits = {"[10.0.0.0/24]}": f"[10.0.0.0/24], {groups}}}", "fd00:10::/64]}": "fd00:10::/64], group: 239.1.1.1}"}
+    assert wrong_with(edited(FLAT, edits), tmp_path) == []
 
 
 FAULT_RULES: list[Case] = [
