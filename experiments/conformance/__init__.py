@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import chain
 
 from experiments.base import Context, distant_pair, distant_pairs
-from experiments.conformance import guarding, reaching, receiving, rows, sending, traffic_class
+from experiments.conformance import grouping, guarding, reaching, receiving, rows, sending, traffic_class
 from experiments.conformance.journal import Journal
 from experiments.conformance.lab import Lab
 from experiments.conformance.rows import Finding
@@ -30,7 +30,8 @@ def run(context: Context) -> Outcome:
     """
     distant_pair(context.scenario.policy)
     journal = Journal()
-    tried = chain(_as_it_is(context, journal), _otherwise(context, journal), _guarded(context, journal))
+    parts = (_as_it_is, _otherwise, grouping.in_groups, _guarded)
+    tried = chain.from_iterable(part(context, journal) for part in parts)
     return outcome(context, list(journal.follow(tried)), journal)
 
 

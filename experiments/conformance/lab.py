@@ -7,7 +7,7 @@ import random
 import re
 import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
@@ -181,6 +181,19 @@ class Lab:
     def look_back(self, seen: Sequence[Sighting]) -> None:
         """The next findings are about these frames of the whole run, and not about what was sent last."""
         self.journal.recall([*_seen(seen, b"", ())])
+
+    def answers(self, packet: Packet, is_answer: Callable[[bytes], bool]) -> list[bytes]:
+        """What the receiver's host says in answer to a packet from the underlay that is not NVGRE's business."""
+        host, mac = self.receiver.host, octets(self.uplinks[self.receiver.host].mac)
+        sent = Frame(time.time(), f"sent:underlay-to-{host}", bytes(packet), "sent", sent=True)
+        self._underlay[host].send(sent.data)
+
+        def found(seen: list[Sighting]) -> list[bytes]:
+            return [s.frame for s in seen if s.node == host and s.frame[6:12] == mac and is_answer(s.frame)]
+
+        seen = self._watch.until(lambda so_far: bool(found(so_far)))
+        self.journal.record([sent, *_seen(seen, b"", ())])
+        return found(seen)
 
     def _shoot(
         self,

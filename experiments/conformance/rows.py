@@ -55,7 +55,6 @@ class Finding:
 # What a row needs that is not there.
 _ROUTING = "nothing routes between virtual subnets"
 _GATEWAY = "there is no gateway"
-_GROUPS = "virtual subnets have no multicast group in the underlay"
 _ONE_PA = "an NVE has one PA"
 _PATHS = "the underlay has no equal-cost paths"
 _VENDOR = "no NVE sends or handles the vendors' VSID"
@@ -138,10 +137,10 @@ ROWS = (
     _not_yet("E3", "4.1", "desc", "several PAs add entropy meanwhile", _ONE_PA),
     _not_yet("E4", "4.1", "inferred", "the same holds for link aggregation", _PATHS),
     # Broadcast, multicast, unicast
-    _not_yet("B1", "4.2", "desc", "a VSID can have administratively scoped groups", _GROUPS),
-    _not_yet("B2", "4.2", "desc", "broadcast and multicast go to the group", _GROUPS),
-    _not_yet("B3", "4.2", "desc", "an inner group can have a group of its own", _GROUPS),
-    _not_yet("B4", "4.2", "desc", "VSIDs can share a group", _GROUPS),
+    _row("B1", "4.2", "desc", "a VSID can have administratively scoped groups"),
+    _row("B2", "4.2", "desc", "broadcast and multicast go to the group, which members join"),
+    _row("B3", "4.2", "desc", "an inner group can have a group of its own"),
+    _row("B4", "4.2", "desc", "VSIDs can share a group"),
     _row("B5", "4.2", "desc", "N-way unicast: one copy per NVE, and none from wire to wire"),
     _not_yet("B6", "4.2", "silent", "unknown unicast is flooded or dropped", "its modes are not tried here"),
     _row("U1", "4.3", "desc", "outer addresses are the PAs of this NVE and of the destination's"),
@@ -172,7 +171,7 @@ ROWS = (
     _row("S1", "4.10", "desc", "the underlay sees the MACs of NVEs, not of VMs"),
     _not_yet("S2", "4.10", "desc", "the NVE answers ARP from its records", "ARP is carried to every NVE of the subnet"),
     _not_yet("S3", "4.10", "desc", "virtual subnets span physical ones; VMs move", _LIVE),
-    _not_yet("S4", "4.10", "desc", "broadcast is avoided, or becomes multicast", _GROUPS),
+    _row("S4", "4.10", "desc", "broadcast is avoided, or becomes multicast"),
     _row("C1", "5", "desc", "spoofing is contained: an unlisted PA, or a forged CA or MAC, reaches nobody"),
     _never("C2", "5", "desc", "the control plane is secured", "policy never travels over a network"),
     _row("C3", "5", "desc", "tenants cannot reach the provider's addresses"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,8 @@ import pytest
 
 from experiments import conformance
 from experiments.base import Context
-from experiments.conformance import guarding, reaching, receiving, rows, sending, traffic_class
+from experiments.conformance import grouping, guarding, reaching, receiving, rows, sending, traffic_class
+from experiments.conformance.journal import Journal
 from experiments.conformance.lab import Lab
 from experiments.conformance.page import page
 from experiments.conformance.rows import Finding, Status
@@ -21,14 +22,18 @@ from experiments.watch import Sighting, Watch
 from nvgre_node.dataplane import ebpf
 from nvgre_node.dataplane.libbpf import Object
 from nvgre_node.errors import BadInputError
+from nvgre_node.fabric import Fabric, MulticastRoute
+from nvgre_node.groups import Address
+from nvgre_node.multicast import Memberships
 from nvgre_node.net import NvgreNet
 from topologies import Scenario, load
 
-from .mutation import Mutant
+from .mutation import Mutant, without
 
 PAGE = Path(__file__).parents[2] / "docs/conformance.md"
 RENEW = "renew it: .venv/bin/python -m experiments.conformance.page > docs/conformance.md"
 Rows = Callable[[Lab], Iterator[Finding]]
+Members = Mapping[Address, Mapping[str, Collection[Address]]]
 
 
 def context(scenario: str | Path = "contoso_fabrikam") -> Context:
@@ -201,6 +206,47 @@ def test_a_fault_fails_its_rows_and_no_others(fault: Fault, tmp_path: Path, monk
     programs = fault.mutant.compiled(tmp_path)
     monkeypatch.setattr(ebpf, "object_file", lambda: programs)
     assert sorted(failed(tried(fault.tried, fault.variant))) == sorted(fault.rows)
+
+
+GROUP_FAULTS = {
+    "a copy for each NVE": (Mutant("replicate.h", "return group ?", "return 0 ?"), ["B1", "B2", "B3", "B4", "S4"]),
+    "inner groups have none of their own": (without("groups.h", "own"), ["B3"]),
+    "every VSID is Contoso's": (
+        Mutant("decapsulate.h", "__u32 vsid = bpf_ntohl(head.gre.key) >> 8;", "__u32 vsid = 5001;"),
+        ["B4"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("mutant", "found"), GROUP_FAULTS.values(), ids=list(GROUP_FAULTS))
+def test_a_fault_in_groups_is_found(
+    mutant: Mutant, found: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = mutant.compiled(tmp_path)
+    monkeypatch.setattr(ebpf, "object_file", lambda: programs)
+    assert in_groups() == found
+
+
+def test_an_nve_that_does_not_join_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Memberships, "keep", lambda *_: None)
+    assert in_groups() == ["B2"]
+
+
+def test_a_router_that_floods_groups_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    rightly = Fabric.multicast_routes
+
+    def to_everybody(fabric: Fabric, router: str, members: Members) -> tuple[MulticastRoute, ...]:
+        everybody = {host: pa for hosts in members.values() for host, pa in hosts.items()}
+        return rightly(fabric, router, dict.fromkeys(members, everybody))
+
+    monkeypatch.setattr(Fabric, "multicast_routes", to_everybody)
+    assert in_groups() == ["B2"]
+
+
+def in_groups() -> list[str]:
+    """The rows that fail where virtual subnets have groups."""
+    asked = context()
+    return failed(conformance.outcome(asked, list(grouping.in_groups(asked, Journal()))))
 
 
 def tried(what: Rows, variant: Callable[[Scenario], Scenario]) -> Outcome:

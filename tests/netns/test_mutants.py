@@ -113,7 +113,7 @@ GROUP_MUTANTS = {
     "a group for an inner group (B3)": without("groups.h", "own"),
     "the VSID of a group": Mutant("replicate.h", "find_group(skb, port->vsid)", "find_group(skb, 6000)"),
     "only joined groups": Mutant("groups.h", " || !bpf_map_lookup_elem(&joined, group))", ")"),
-    "the MAC address of a group": without("groups.h", "mac[i] != outer->eth.h_dest[i]"),
+    "the MAC address of a group": without("groups.h", "mac[i] != eth->h_dest[i]"),
     "the MAC addresses that groups share": Mutant("groups.h", "& 0x7f;", "& 0xff;"),
     "what does not fit into a packet for a group": Mutant("groups.h", "packet + overhead > mtu", "packet > mtu"),
     "the source PA of a packet for a group (C1)": Mutant(
