@@ -16,13 +16,13 @@ from experiments.probes import Kind, probe
 from experiments.results import Check, Measurement, Outcome, Sample
 from experiments.watch import Sighting, Watch, packet_socket, uplinks, vm_ports
 from nvgre_node.net import NvgreNet
+from nvgre_node.outer import outer_of
 from nvgre_node.policy import Policy, UnknownUnicast, Vm
-from nvgre_node.wire import ETHERNET_BYTES, HEADER_BYTES, IPV4_BYTES, NvgreHeader, WireError
+from nvgre_node.wire import NvgreHeader, WireError
 
 NAME = "isolation"
 _TOKEN = re.compile(rb"nvgre-bed:.{8}", re.DOTALL)
 _TOKEN_MARK, _TOKEN_LOT_BYTES = b"nvgre-bed:", 8
-_INNER = ETHERNET_BYTES + IPV4_BYTES
 
 
 @dataclass(frozen=True)
@@ -105,14 +105,14 @@ def _is_from(sent: Probe, frame: bytes) -> bool:
 
 def _carriage(sent: Probe, packet: bytes) -> str:
     """In which form a packet on the wire carries a probe: `VSID 5001`, what is wrong about it, or "" for a reply."""
-    inner = packet[_INNER + HEADER_BYTES :]
+    outer = outer_of(packet)
     try:
-        header = NvgreHeader.unpack(packet[_INNER:])
+        header = NvgreHeader.unpack(outer.gre if outer and outer.is_gre else b"")
     except WireError:
         return "not in NVGRE"
-    if not _is_from(sent, inner):
+    if not outer or not _is_from(sent, outer.inner):
         return ""
-    return f"VSID {header.vsid}" + ("" if inner == sent.frame else " (changed)")
+    return f"VSID {header.vsid}" + ("" if outer.inner == sent.frame else " (changed)")
 
 
 def _counted(seen: Counter[str]) -> Iterator[str]:

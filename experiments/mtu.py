@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Self
 
-from scapy.layers.inet import ICMP, IP
+from scapy.layers.inet import ICMP
 from scapy.layers.inet6 import ICMPv6PacketTooBig
 from scapy.layers.l2 import Ether
 
@@ -19,13 +19,13 @@ from experiments.transfer import Transfer, transfer
 from experiments.watch import Place, Sighting, Watch, packet_socket
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import TenantVM
+from nvgre_node.outer import outer_of
 from nvgre_node.policy import TooBig, Vm
-from nvgre_node.wire import ETHERNET_BYTES, OVERHEAD_IPV4
+from nvgre_node.wire import ETHERNET_BYTES, OVERHEAD
 from topologies import Scenario
 
 NAME = "mtu"
-UNDERLAYS = (1500, 1542, 9000)
-"""MTUs of the underlay, in bytes: the usual one, the one that carries a 1500-byte packet, and jumbo frames."""
+_USUAL, _JUMBO = 1500, 9000
 
 _AROUND = (-400, -100, -42, -20, -8, -2, -1, 0, 1, 2, 8, 20, 41, 42)
 _PAYLOAD_BYTES = 256 * 1024
@@ -85,11 +85,6 @@ def told_mtu(sent: bytes, seen: Iterable[Sighting], sender: str) -> int | None:
     return None
 
 
-def _outer(sighting: Sighting) -> IP | None:
-    packet = Ether(sighting.frame[: ETHERNET_BYTES + 20])
-    return packet[IP] if IP in packet and packet[IP].proto == 47 else None
-
-
 class Range:
     """A shooting range between two VMs of a running network: sends a packet, watches ports and uplinks."""
 
@@ -121,7 +116,8 @@ class Range:
             return self._delivered(frame, seen) or told_mtu(frame, seen, self.source.name) is not None
 
         seen = self._watch.until(settled, seconds=0.5)
-        outer = [(sighting, packet) for sighting in seen if (packet := _outer(sighting))]
+        read = ((sighting, outer_of(sighting.frame)) for sighting in seen)
+        outer = [(at, packet) for at, packet in read if packet and (packet.is_gre or packet.is_fragment)]
         carriers = [packet for at, packet in outer if at.node == self.destination.host and at.frame.endswith(frame)]
         return Shot(
             underlay,
@@ -129,8 +125,8 @@ class Range:
             size,
             self._delivered(frame, seen),
             told_mtu(frame, seen, self.source.name),
-            carriers[0].len - size if carriers else None,
-            sum(1 for _, packet in outer if packet.flags.MF or packet.frag),
+            carriers[0].length - size if carriers else None,
+            sum(packet.is_fragment for _, packet in outer),
         )
 
     def _delivered(self, frame: bytes, seen: Iterable[Sighting]) -> bool:
@@ -141,12 +137,13 @@ def sweep(context: Context, underlay: int) -> Iterator[Shot]:
     """Shoots every lane across the limit of one underlay MTU; the VMs' links are wide enough to try."""
     scenario = context.scenario.with_mtu(underlay=underlay, tenant=underlay)
     source, destination = distant_pair(scenario.policy)
+    overhead = overhead_of(scenario)
     with NvgreNet(scenario, context.dataplane) as net, Range(net, source, destination) as shooting:
         tag = 0
         for lane in lanes(shared_versions(source, destination)):
             for offset in _AROUND:
                 tag += 1
-                yield shooting.shoot(underlay, lane, underlay - OVERHEAD_IPV4 + offset, tag)
+                yield shooting.shoot(underlay, lane, underlay - overhead + offset, tag)
 
 
 @dataclass(frozen=True)
@@ -164,12 +161,26 @@ class Remedy:
         return scenario.with_mtu(underlay=self.underlay, tenant=self.tenant).with_nve(too_big=self.too_big)
 
 
-REMEDIES = (
-    Remedy("nobody is told (the black hole)", 1500, 1500, TooBig.DROP, completes=False),
-    Remedy("the NVE tells the sender (ICMP)", 1500, 1500, TooBig.TELL, completes=True),
-    Remedy("the tenants' MTU is lowered to 1458", 1500, 1458, TooBig.DROP, completes=True),
-    Remedy("the underlay's MTU is raised to 1542", 1542, 1500, TooBig.DROP, completes=True),
-)
+def underlays(overhead: int) -> tuple[int, ...]:
+    """MTUs of the underlay, in bytes: the usual one, the one that carries a 1500-byte packet, and jumbo frames."""
+    return _USUAL, _USUAL + overhead, _JUMBO
+
+
+def remedies(overhead: int) -> tuple[Remedy, ...]:
+    """The black hole, and what helps against it where NVGRE adds `overhead` bytes."""
+    low, high = _USUAL - overhead, _USUAL + overhead
+    return (
+        Remedy("nobody is told (the black hole)", _USUAL, _USUAL, TooBig.DROP, completes=False),
+        Remedy("the NVE tells the sender (ICMP)", _USUAL, _USUAL, TooBig.TELL, completes=True),
+        Remedy(f"the tenants' MTU is lowered to {low}", _USUAL, low, TooBig.DROP, completes=True),
+        Remedy(f"the underlay's MTU is raised to {high}", high, _USUAL, TooBig.DROP, completes=True),
+    )
+
+
+def overhead_of(scenario: Scenario) -> int:
+    """What NVGRE adds between the two VMs that are tried: 42 bytes, or 62 over IPv6."""
+    _, destination = distant_pair(scenario.policy)
+    return OVERHEAD[scenario.policy.pa_of(destination).version]
 
 
 def try_remedy(context: Context, remedy: Remedy) -> Transfer:
@@ -183,17 +194,19 @@ def try_remedy(context: Context, remedy: Remedy) -> Transfer:
 
 def run(context: Context) -> Outcome:
     """Sweeps sizes on each underlay, then tries each remedy."""
-    steps = len(UNDERLAYS) + len(REMEDIES)
+    overhead = overhead_of(context.scenario)
+    widths, cures = underlays(overhead), remedies(overhead)
+    steps = len(widths) + len(cures)
     shots: list[Shot] = []
     transfers: list[tuple[Remedy, Transfer]] = []
-    for number, underlay in enumerate(UNDERLAYS):
+    for number, underlay in enumerate(widths):
         context.progress(number, steps, f"underlay MTU {underlay}: packets across the limit")
         shots += sweep(context, underlay)
-    for number, remedy in enumerate(REMEDIES, start=len(UNDERLAYS)):
+    for number, remedy in enumerate(cures, start=len(widths)):
         context.progress(number, steps, f"TCP when {remedy.name}")
         transfers.append((remedy, try_remedy(context, remedy)))
     context.progress(steps, steps, "done")
-    checks = (*sweep_checks(shots), *remedy_checks(transfers))
+    checks = (*sweep_checks(shots, overhead), *remedy_checks(transfers))
     samples = (*map(_sweep_sample, shots), *(_transfer_sample(*pair) for pair in transfers))
     return Outcome(NAME, context.dataplane, context.scenario.name, tuple(_measurements(shots)), checks, samples)
 
@@ -203,12 +216,12 @@ def largest(shots: Iterable[Shot]) -> int | None:
     return max((shot.size for shot in shots if shot.delivered), default=None)
 
 
-def sweep_checks(shots: list[Shot]) -> tuple[Check, ...]:
+def sweep_checks(shots: list[Shot], overhead: int) -> tuple[Check, ...]:
     """Per underlay and lane: the limit, nothing lost on either side of it, the overhead, and no fragment ever."""
     checks = []
     for underlay, lane in dict.fromkeys((shot.underlay, shot.lane) for shot in shots):
         own = [shot for shot in shots if (shot.underlay, shot.lane) == (underlay, lane)]
-        name, limit = f"underlay {underlay}, {lane}", underlay - OVERHEAD_IPV4
+        name, limit = f"underlay {underlay}, {lane}", underlay - overhead
         above = [shot for shot in own if shot.size > limit]
         told = sorted({str(shot.told_mtu) if shot.outcome == "told" else shot.outcome for shot in above})
         below = sorted({shot.outcome for shot in own if shot.size <= limit})
@@ -217,7 +230,7 @@ def sweep_checks(shots: list[Shot]) -> tuple[Check, ...]:
             Check(f"{name}: largest packet", "F3", str(limit), str(largest(own))),
             Check(f"{name}: packets up to it", "U3", "delivered", ", ".join(below)),
             Check(f"{name}: larger packets are told", "RFC 2003 5.1", str(limit), ", ".join(told)),
-            Check(f"{name}: overhead in bytes", "O1", str(OVERHEAD_IPV4), ", ".join(map(str, overheads))),
+            Check(f"{name}: overhead in bytes", "O1", str(overhead), ", ".join(map(str, overheads))),
             Check(f"{name}: fragments on the wire", "F1", "0", str(sum(shot.fragments for shot in own))),
         ]
     return tuple(checks)

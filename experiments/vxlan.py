@@ -41,7 +41,9 @@ def _attach_tunnel(host: ProviderHost, local: str, remote: str, mtu: int) -> Non
     with host.inside(), netlink() as ip:
         ip.link("add", ifname=_BRIDGE, kind="bridge")
         bridge = ip.link_lookup(ifname=_BRIDGE)[0]
-        tunnel = {"vxlan_id": _VNI, "vxlan_local": local, "vxlan_group": remote, "vxlan_port": _PORT}
+        suffix = "6" if ":" in remote else ""
+        ends = {f"vxlan_local{suffix}": local, f"vxlan_group{suffix}": remote}
+        tunnel = {"vxlan_id": _VNI, "vxlan_port": _PORT, **ends}
         ip.link("add", ifname=_TUNNEL, kind="vxlan", mtu=mtu, vxlan_learning=False, **tunnel)
         for name in (_TUNNEL, _HOST_PORT):
             ip.link("set", index=ip.link_lookup(ifname=name)[0], master=bridge, state="up")

@@ -14,6 +14,7 @@ _TP_STATUS_VLAN_VALID, _TP_STATUS_VLAN_TPID_VALID = 0x10, 0x40
 _AUXDATA = struct.Struct("=IIIHHHH")
 _LONGEST = 1 << 17
 _SO_ATTACH_FILTER = 26
+_IPV6_RECVERR = 25
 _TAKE_NOTHING = struct.pack("=HBBI", 0x06, 0, 0, 0)  # classic BPF: return 0 bytes
 _RECEIVE_BUFFER = 8 << 20
 _SO_TIMESTAMPNS, _TIMESPEC = 35, struct.Struct("=qq")
@@ -36,19 +37,23 @@ def packet_socket(interface: str, *, incoming_only: bool = True, stamped: bool =
     return sock
 
 
-def path_mtu_listener(family: int) -> socket.socket:
-    """A socket that makes the kernel heed "fragmentation needed" and "packet too big" about GRE packets of its family.
+def path_mtu_listeners() -> list[socket.socket]:
+    """Sockets that make the kernel heed "fragmentation needed" and "packet too big" about this namespace's GRE packets.
 
     Without a socket for their protocol it ignores such messages. With one it keeps a path MTU per remote PA, with a
     floor against forged messages and an age (`net.ipv4.route.min_pmtu`, `mtu_expires`; 1280 for IPv6), which route
-    look-ups then report (RFC 2003 section 5.1). It also keeps the kernel from answering GRE packets with "protocol
+    look-ups then report (RFC 2003 section 5.1). They also keep the kernel from answering GRE packets with "protocol
     unreachable".
     """
-    sock = socket.socket(family, socket.SOCK_RAW, GRE_PROTOCOL)
-    # Nobody reads it, and a full socket would count as none: so it takes in no packet.
+    sockets = [socket.socket(family, socket.SOCK_RAW, GRE_PROTOCOL) for family in (socket.AF_INET, socket.AF_INET6)]
+    # IPv6 wants a socket that asks for errors, which fill it; so it must not be the one that keeps the kernel quiet.
+    asking = socket.socket(socket.AF_INET6, socket.SOCK_RAW, GRE_PROTOCOL)
+    asking.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+    # Nobody reads them, and a full socket would count as none: so they take in no packet.
     nothing = ctypes.create_string_buffer(_TAKE_NOTHING, len(_TAKE_NOTHING))
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", 1, ctypes.addressof(nothing)))
-    return sock
+    for sock in (*sockets, asking):
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", 1, ctypes.addressof(nothing)))
+    return [*sockets, asking]
 
 
 def receive(sock: socket.socket) -> bytes:

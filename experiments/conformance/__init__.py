@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
-from experiments.base import Context, distant_pair, distant_pairs
-from experiments.conformance import grouping, guarding, reaching, receiving, rows, sending, traffic_class
+from experiments.base import Context, distant_pair
+from experiments.conformance import (
+    addressing,
+    grouping,
+    guarding,
+    reaching,
+    receiving,
+    rows,
+    sending,
+    traffic_class,
+    variants,
+)
 from experiments.conformance.journal import Journal
 from experiments.conformance.lab import Lab
 from experiments.conformance.rows import Finding
 from experiments.results import Measurement, Outcome, Sample, Verdict
 from nvgre_node.net import NvgreNet
-from nvgre_node.policy import FlowIds, SourceCheck
-from nvgre_node.wire import VSID_FIRST, VSID_LAST
 from topologies import Scenario
 
 NAME = "conformance"
+
+Tried = Callable[[Lab], Iterator[Finding]]
+Variant = Callable[[Scenario], Scenario]
+
+OTHERWISE: tuple[tuple[Variant, tuple[Tried, ...]], ...] = (
+    (variants.at_the_limits, (sending.without_flow_ids, traffic_class.otherwise, sending.sizes, sending.at_both_ends)),
+    (grouping.sharing, grouping.SHARING),
+    (grouping.apart, grouping.APART),
+    (variants.over_ipv6, (addressing.families,)),
+    (variants.a_pa_per_subnet, (addressing.one_pa_each,)),
+    (variants.a_pa_per_flow, (addressing.a_pa_per_flow,)),
+    (variants.guarded, guarding.GUARDING),
+)
+"""Variants of the scenario, and the rows that are tried on each."""
 _NO_EVIDENCE: Sample = {"packet": "", "capture": ""}
 
 
@@ -30,8 +51,7 @@ def run(context: Context) -> Outcome:
     """
     distant_pair(context.scenario.policy)
     journal = Journal()
-    parts = (_as_it_is, _otherwise, grouping.in_groups, _guarded)
-    tried = chain.from_iterable(part(context, journal) for part in parts)
+    tried = chain(_as_it_is(context, journal), on_variants(context, journal, OTHERWISE))
     return outcome(context, list(journal.follow(tried)), journal)
 
 
@@ -63,46 +83,14 @@ def _as_it_is(context: Context, journal: Journal) -> Iterator[Finding]:
     context.progress(len(todo), len(todo) + 1, "G9, V5, F1, F5")
 
 
-def _otherwise(context: Context, journal: Journal) -> Iterator[Finding]:
-    """The rows that need NVEs that choose otherwise, VSIDs at both ends of the range, and packets that are too big."""
-    variant = at_both_ends(context.scenario).with_nve(flow_ids=FlowIds.NONE, **traffic_class.OTHERWISE)
-    variant = variant.with_mtu(tenant=variant.fabric.mtu)
-    with NvgreNet(variant, context.dataplane) as net, Lab(net, variant.policy, context.seed, journal) as lab:
-        yield from sending.without_flow_ids(lab)
-        yield from traffic_class.otherwise(lab)
-        yield from sending.sizes(lab, variant.fabric.mtu)
-        for pair in distant_pairs(variant.policy):
-            lab.turn_to(*pair)
-            if lab.vsid in {VSID_FIRST, VSID_LAST}:
-                yield from sending.carried(lab)
-
-
-def _guarded(context: Context, journal: Journal) -> Iterator[Finding]:
-    """The rows that need NVEs which check what they may also trust."""
-    variant = guarded(context.scenario)
-    with NvgreNet(variant, context.dataplane) as net, Lab(net, variant.policy, context.seed, journal) as lab:
-        for row in guarding.GUARDING:
-            yield from row(lab)
+def on_variants(
+    context: Context, journal: Journal, todo: Sequence[tuple[Variant, Sequence[Tried]]]
+) -> Iterator[Finding]:
+    """The rows that need another network."""
+    for number, (variant, tried) in enumerate(todo):
+        scenario = variant(context.scenario)
+        context.progress(number, len(todo), (variant.__doc__ or "").rstrip("."))
+        with NvgreNet(scenario, context.dataplane) as net, Lab(net, scenario.policy, context.seed, journal) as lab:
+            for row in tried:
+                yield from row(lab)
     context.progress(1, 1, "done")
-
-
-def guarded(scenario: Scenario) -> Scenario:
-    """The same network, in which every NVE checks where its VMs' frames come from."""
-    return scenario.with_nve(source_check=SourceCheck.CA)
-
-
-def at_both_ends(scenario: Scenario) -> Scenario:
-    """The same network, in which two virtual subnets have the lowest and the highest VSID that a tenant may have."""
-    policy = scenario.policy
-    other = {subnet.vsid: subnet.vsid for subnet in policy.subnets}
-    for (vm, _), end in zip(distant_pairs(policy), (VSID_FIRST, VSID_LAST), strict=False):
-        taken = next((own for own, new in other.items() if new == end), None)
-        own = policy.vsid_of(vm)
-        if taken is not None:  # the two change places
-            other[taken] = other[own]
-        other[own] = end
-    subnets = tuple(replace(subnet, vsid=other[subnet.vsid]) for subnet in policy.subnets)
-    overrides = tuple(
-        replace(record, vsid=other[record.vsid], deliver_vsid=other[record.deliver_vsid]) for record in policy.overrides
-    )
-    return replace(scenario, policy=replace(policy, subnets=subnets, overrides=overrides))

@@ -10,27 +10,17 @@ from scapy.layers.igmp import IGMPv3_MQ, IGMPv3_MR
 from scapy.layers.inet import IP
 from scapy.layers.l2 import Ether
 
-from experiments.base import Context, distant_pair
-from experiments.conformance.journal import Journal
+from experiments.base import distant_pair
 from experiments.conformance.lab import DEAD, NOBODY, Lab, distinct, mark
 from experiments.conformance.rows import Finding
 from experiments.probes import BROADCAST
 from nvgre_node.groups import SubnetGroups, group_mac
-from nvgre_node.net import NvgreNet
 from topologies import Scenario
 
 GROUP, FIVES_GROUP, OTHERS_GROUP = (IPv4Address(f"239.1.1.{n}") for n in (1, 2, 3))
 FIVES = IPv4Address("239.5.5.5")
 _MULTICAST = "01:00:5e:00:00:fb"
 _ALL_SYSTEMS = IPv4Address("224.0.0.1")
-
-
-def in_groups(context: Context, journal: Journal) -> Iterator[Finding]:
-    """Every row about groups, on variants of the scenario that have them."""
-    for variant, todo in ((sharing(context.scenario), SHARING), (apart(context.scenario), APART)):
-        with NvgreNet(variant, context.dataplane) as net, Lab(net, variant.policy, context.seed, journal) as lab:
-            for row in todo:
-                yield from row(lab)
 
 
 def sharing(scenario: Scenario) -> Scenario:

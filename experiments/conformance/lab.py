@@ -14,16 +14,18 @@ from itertools import count
 from typing import Any, Self
 
 from scapy.layers.inet import IP
+from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import GRE, Ether
 from scapy.packet import Packet, Raw
 
-from experiments.base import distant_pair
+from experiments.base import distant_pair, distant_pairs
 from experiments.conformance.journal import Frame, Journal
 from experiments.probes import TEST_ETHERTYPE
 from experiments.watch import Place, Sighting, Watch, packet_socket, uplinks, vm_ports
 from nvgre_node.namespace import set_sysctl
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import ProviderHost, TenantVM
+from nvgre_node.outer import Outer, outer_of
 from nvgre_node.policy import Policy, Vm
 from nvgre_node.wire import GRE_PROTOCOL, octets
 
@@ -33,7 +35,7 @@ _MARK = re.compile(rb"nvgre-row:.{4}", re.DOTALL)
 _NUMBERS = count(1)
 _AT_ONCE = 32  # frames between two looks at the sockets, whose buffers are finite
 _QUIET_MS = 20.0
-_ICMP = 1
+_ICMP, _ICMPV6, _INFORMATIONAL = 1, 58, 128
 
 
 def mark() -> Raw:
@@ -46,9 +48,13 @@ def distinct(values: Iterable[str]) -> str:
     return ", ".join(sorted(set(values))) or "nothing"
 
 
-def is_icmp(packet: bytes) -> bool:
-    """Whether a packet of the underlay is ICMP."""
-    return packet[12:14] == b"\x08\x00" and packet[23] == _ICMP
+def is_icmp_error(packet: bytes) -> bool:
+    """Whether a packet of the underlay is an ICMP or ICMPv6 error: it quotes another and does not carry it."""
+    outer = outer_of(packet)
+    if outer is None or not outer.payload:
+        return False
+    kind = outer.payload[0]
+    return (outer.protocol == _ICMP and kind not in {0, 8}) or (outer.protocol == _ICMPV6 and kind < _INFORMATIONAL)
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,10 @@ class Shot:
     out: dict[str, list[bytes]]
     into: dict[str, list[bytes]]
     reason: str
+
+    def carriers(self, host: str) -> list[Outer]:
+        """The packets that carried it out of a provider host's uplink, read."""
+        return [outer for packet in self.out[host] if (outer := outer_of(packet))]
 
     @property
     def delivered(self) -> str:
@@ -137,6 +147,16 @@ class Lab:
         """The PA of the host that a VM is on."""
         return str(self.policy.pa_of(vm))
 
+    @property
+    def outer_version(self) -> int:
+        """The IP version of the PAs between sender and receiver."""
+        return self.policy.pa_of(self.receiver).version
+
+    @property
+    def pairs(self) -> list[tuple[Vm, Vm]]:
+        """Per virtual subnet, its first two VMs on different provider hosts."""
+        return distant_pairs(self.policy)
+
     def port_mac(self, vm: Vm) -> str:
         """The MAC address of the host's end of a VM's port."""
         return str(self.net[vm.host].interface_mac(vm.name))
@@ -148,11 +168,16 @@ class Lab:
         return Ether(**({"src": self.sender.mac, "dst": self.receiver.mac, "type": TEST_ETHERTYPE} | fields))
 
     def outer(self, **fields: Any) -> Packet:
-        """The outer headers of what the sender's NVE sends to the receiver's, as they arrive there."""
+        """The outer headers of what the sender's NVE sends to the receiver's, as they arrive there.
+
+        `fields` are those of the IP version of the PAs.
+        """
         uplink = self.uplinks[self.receiver.host]
+        ethernet = Ether(src=uplink.far_mac, dst=uplink.mac)
         addresses = {"src": self.pa(self.sender), "dst": self.pa(self.receiver)}
-        ip = IP(**({"flags": "DF", "id": 0, "proto": GRE_PROTOCOL} | addresses | fields))
-        return Ether(src=uplink.far_mac, dst=uplink.mac) / ip
+        if self.outer_version == 6:
+            return ethernet / IPv6(**({"nh": GRE_PROTOCOL} | addresses | fields))
+        return ethernet / IP(**({"flags": "DF", "id": 0, "proto": GRE_PROTOCOL} | addresses | fields))
 
     def nvgre(self, inner: Packet | None = None, vsid: int | None = None, flow: int = 0, **outer: Any) -> Packet:
         """An NVGRE packet for the receiver's NVE; with the sender's plain frame, unless told otherwise."""
@@ -239,8 +264,8 @@ class Lab:
         into: dict[str, list[bytes]] = {host: [] for host in self.uplinks}
         for sighting in seen:
             source = sighting.frame[6:12]
-            if (uplink := self.uplinks.get(sighting.node)) and is_icmp(sighting.frame):
-                continue  # an ICMP error quotes the frame and does not carry it
+            if (uplink := self.uplinks.get(sighting.node)) and is_icmp_error(sighting.frame):
+                continue
             if uplink:
                 (out if source == octets(uplink.mac) else into)[sighting.node].append(sighting.frame)
             elif source == origin:  # else it is an answer that quotes the frame

@@ -6,18 +6,19 @@ import struct
 from collections.abc import Callable, Iterator
 
 from scapy.layers.inet import fragment
-from scapy.layers.inet6 import IPv6
-from scapy.layers.l2 import GRE, Dot1AD, Dot1Q
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, fragment6
+from scapy.layers.l2 import GRE, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from experiments.conformance.lab import DEAD, NOBODY, Lab, mark
 from experiments.conformance.rows import Finding
 from experiments.probes import BROADCAST, TEST_ETHERTYPE
-from nvgre_node.wire import VSID_FIRST, VSID_LAST
+from nvgre_node.outer import outer_of
+from nvgre_node.wire import GRE_PROTOCOL, VSID_FIRST, VSID_LAST
 
-_GRE_AT = 34  # behind outer Ethernet and IPv4
-_UNLISTED_PA = "198.51.100.1"  # RFC 5737: nobody's
+_UNLISTED_PA = {4: "198.51.100.1", 6: "2001:db8::9"}  # RFC 5737, RFC 3849: nobody's
 _NO_VSID = 0xABCDE
+_FRAGMENT_HEADER = 44  # RFC 8200 section 4.5
 
 
 def header(lab: Lab, flags: int, protocol: int = 0x6558) -> Raw:
@@ -27,16 +28,23 @@ def header(lab: Lab, flags: int, protocol: int = 0x6558) -> Raw:
 
 def spelled(packet: Packet) -> str:
     """What was injected, in words, as its bytes say."""
-    wire = bytes(packet)
-    pas = " -> ".join(".".join(map(str, wire[at : at + 4])) for at in (26, 30))
-    return f"{pas}, GRE {wire[_GRE_AT : _GRE_AT + 8].hex(' ', 2)}, inner {wire[_GRE_AT + 8 :][:18].hex(' ', 2)} ..."
+    outer = outer_of(bytes(packet))
+    if outer is None:
+        return bytes(packet).hex(" ", 2)
+    pas = f"{outer.source} -> {outer.destination}"
+    return f"{pas}, GRE {outer.gre.hex(' ', 2)}, inner {outer.inner[:18].hex(' ', 2)} ..."
+
+
+def inner_of(packet: Packet) -> bytes:
+    """The inner frame of a whole NVGRE packet that was made here."""
+    outer = outer_of(bytes(packet))
+    return outer.inner if outer else b""
 
 
 def accepted(lab: Lab, row: str, what: str, packet: Packet) -> Finding:
     """The receiver's NVE delivers this packet, and the inner frame is the one that was sent."""
     (shot,) = lab.inject(packet)
-    inner = bytes(packet)[_GRE_AT + 8 :]
-    return Finding(row, what, spelled(packet), lab.to_receiver, shot.recovered(inner), shot.reason)
+    return Finding(row, what, spelled(packet), lab.to_receiver, shot.recovered(inner_of(packet)), shot.reason)
 
 
 def refused(lab: Lab, row: str, what: str, packet: Packet) -> Finding:
@@ -102,7 +110,8 @@ def virtual_subnets(lab: Lab) -> Iterator[Finding]:
 
 def senders(lab: Lab) -> Iterator[Finding]:
     """C1: only members of a virtual subnet may send into it."""
-    yield refused(lab, "C1", f"source PA {_UNLISTED_PA}", lab.nvgre(src=_UNLISTED_PA))
+    unlisted = _UNLISTED_PA[lab.outer_version]
+    yield refused(lab, "C1", f"source PA {unlisted}", lab.nvgre(src=unlisted))
     yield refused(lab, "C1", "the receiver's own PA", lab.nvgre(src=lab.pa(lab.receiver)))
 
 
@@ -124,9 +133,10 @@ def inner_tags(lab: Lab) -> Iterator[Finding]:
 def padding(lab: Lab) -> Iterator[Finding]:
     """I2: what follows the outer IP packet is the underlay's, and no part of the inner frame."""
     packet = lab.nvgre()
-    inner = bytes(packet)[_GRE_AT + 8 :]
     (shot,) = lab.inject(bytes(packet) + bytes(18))
-    yield Finding("I2", "18 bytes behind the packet", spelled(packet), lab.to_receiver, shot.recovered(inner))
+    yield Finding(
+        "I2", "18 bytes behind the packet", spelled(packet), lab.to_receiver, shot.recovered(inner_of(packet))
+    )
 
 
 def back_to_the_wire(lab: Lab) -> Iterator[Finding]:
@@ -145,11 +155,27 @@ def back_to_the_wire(lab: Lab) -> Iterator[Finding]:
 def outer_fragments(lab: Lab) -> Iterator[Finding]:
     """F2: fragments of an NVGRE packet, all of them and the first alone."""
     known_in_each = Raw(mark().load * 20)
-    parts = fragment(lab.nvgre(lab.ethernet() / known_in_each, flags=0), fragsize=160)
+    parts = _fragments(lab, lab.ethernet() / known_in_each)
     shot = lab.inject(*parts)[0]
     sent = f"{len(parts)} fragments of one packet"
     yield Finding("F2", "every fragment of a packet", sent, NOBODY, shot.delivered, shot.reason)
-    yield refused(lab, "F2", "a first fragment that holds a whole frame", lab.nvgre(flags="MF"))
+    yield refused(lab, "F2", "a first fragment that holds a whole frame", _first_fragment(lab))
+
+
+def _fragments(lab: Lab, inner: Packet) -> list[Packet]:
+    if lab.outer_version == 4:
+        return list(fragment(lab.nvgre(inner, flags=0), fragsize=160))
+    ethernet, packet = lab.outer(nh=_FRAGMENT_HEADER), lab.nvgre(inner)[GRE]
+    parts = fragment6(ethernet[IPv6] / IPv6ExtHdrFragment(nh=GRE_PROTOCOL) / packet, 240)
+    return [Ether(src=ethernet.src, dst=ethernet.dst) / part for part in parts]
+
+
+def _first_fragment(lab: Lab) -> Packet:
+    if lab.outer_version == 4:
+        return lab.nvgre(flags="MF")
+    whole = lab.nvgre()[GRE]
+    padding = Raw(bytes(-len(whole) % 8))  # RFC 8200 section 4.5 wants whole eights, and refuses others for that
+    return lab.outer(nh=_FRAGMENT_HEADER) / IPv6ExtHdrFragment(nh=GRE_PROTOCOL, m=1) / whole / padding
 
 
 def inner_versions(lab: Lab) -> Iterator[Finding]:

@@ -55,7 +55,6 @@ class Finding:
 # What a row needs that is not there.
 _ROUTING = "nothing routes between virtual subnets"
 _GATEWAY = "there is no gateway"
-_ONE_PA = "an NVE has one PA"
 _PATHS = "the underlay has no equal-cost paths"
 _VENDOR = "no NVE sends or handles the vendors' VSID"
 _LIVE = "lookup records cannot be changed while a network runs"
@@ -94,9 +93,9 @@ ROWS = (
     _row("O2", "3.2", "desc", "the outer source MAC is that of the NVE"),
     _row("O3", "3.2", "desc", "the outer destination MAC is that of the next hop"),
     _not_yet("O4", "3.2", "desc", "the outer frame may have an 802.1Q tag", "the underlay has no VLANs"),
-    _not_yet("O5", "3.2", "desc", "the outer IP is version 4 or 6", "PAs are IPv4 addresses"),
-    _not_yet("O6", "3.2", "desc", "an NVE has one or more PAs; policy chooses", _ONE_PA),
-    _not_yet("O7", "4.5", "desc", "CA and PA need not be of one IP version", "PAs are IPv4 addresses"),
+    _row("O5", "3.2", "desc", "the outer IP is version 4 or 6"),
+    _row("O6", "3.2", "desc", "an NVE has one or more PAs; policy chooses"),
+    _row("O7", "4.5", "desc", "CA and PA need not be of one IP version"),
     _row(
         "O8", "3.2; RFC 6040, RFC 9601", "silent", "outer TTL, DSCP, ECN and ID follow a stated policy, on either side"
     ),
@@ -134,7 +133,7 @@ ROWS = (
     # ECMP and LAG
     _not_yet("E1", "4.1", "RECOMMENDED", "ECMP hashes the key, or the inner header", _PATHS),
     _not_yet("E2", "4.1", "desc", "the key adds entropy for switches", _PATHS),
-    _not_yet("E3", "4.1", "desc", "several PAs add entropy meanwhile", _ONE_PA),
+    _row("E3", "4.1", "desc", "several PAs add entropy meanwhile"),
     _not_yet("E4", "4.1", "inferred", "the same holds for link aggregation", _PATHS),
     # Broadcast, multicast, unicast
     _row("B1", "4.2", "desc", "a VSID can have administratively scoped groups"),
@@ -146,7 +145,7 @@ ROWS = (
     _row("U1", "4.3", "desc", "outer addresses are the PAs of this NVE and of the destination's"),
     _row("U2", "4.3", "desc", "the underlay needs IP connectivity in both directions, no more"),
     _row("U3", "4.3", "desc", "the receiver recovers the original frame"),
-    _not_yet("U4", "4.3", "desc", "an endpoint can have several PAs", _ONE_PA),
+    _row("U4", "4.3", "desc", "an endpoint can have several PAs"),
     # Policy, routing, gateways
     _never("P1", "4.5", "desc", "how addresses are acquired", _SCOPE),
     _never("P2", "4.8", "SHOULD", "policy distribution meets the scale that is needed", "all NVEs get it at the start"),

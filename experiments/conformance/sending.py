@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterable, Iterator
 
 from scapy.layers.inet import IP, UDP
@@ -12,12 +11,12 @@ from scapy.packet import Packet, Raw
 from experiments.conformance.lab import DEAD, Lab, Shot, distinct, mark
 from experiments.conformance.rows import Finding
 from experiments.probes import TEST_ETHERTYPE, Kind, probe
-from nvgre_node.wire import ETHERNET_BYTES, GRE_PROTOCOL, IPV4_BYTES, OVERHEAD_IPV4, TAG_ETHERTYPES
+from nvgre_node.outer import Outer, outer_of
+from nvgre_node.wire import ETHERNET_BYTES, GRE_PROTOCOL, IPV4_BYTES, OVERHEAD, TAG_ETHERTYPES, VSID_FIRST, VSID_LAST
 
 _FLOWS, _REPEATS = 4096, 16
 _DEEP = 9  # more tags than anybody stacks
 _PORTS_AT = ETHERNET_BYTES + IPV4_BYTES
-_OUTER = 42  # outer Ethernet, IPv4 and GRE
 _ANY_CA = "192.0.2.1"  # RFC 5737: nobody's, so that nobody answers
 
 
@@ -49,23 +48,34 @@ def _header_rows(lab: Lab) -> Iterator[tuple[str, str, str, Callable[[bytes], st
     uplink = lab.uplinks[lab.sender.host]
 
     def word(at: int, mask: int = 0xFFFF) -> Callable[[bytes], str]:
-        return lambda packet: f"0x{struct.unpack_from('!H', packet, at)[0] & mask:04x}"
+        return reading(lambda outer: f"0x{int.from_bytes(outer.gre[at : at + 2], 'big') & mask:04x}")
 
-    yield "O1", "IP protocol", str(GRE_PROTOCOL), lambda packet: str(packet[23])
+    yield "O1", "IP protocol", str(GRE_PROTOCOL), reading(lambda outer: str(outer.protocol))
     yield "O2", "source MAC", uplink.mac, lambda packet: str(Ether(packet).src)
     yield "O3", "destination MAC", uplink.far_mac, lambda packet: str(Ether(packet).dst)
-    yield "G1", "C and S", "0x0000", word(34, 0x9000)
-    yield "G2", "K", "0x2000", word(34, 0x2000)
-    yield "G3", "flags and version", "0x2000", word(34)
-    yield "G4", "protocol type", "0x6558", word(36)
-    yield "G5", "upper 24 bits of the key", f"0x{lab.vsid:06x}", lambda packet: f"0x{packet[38:41].hex()}"
-    yield "I4", "inner tag", "none", _inner_tag
-    yield "F1", "fragment offset and MF", "0x0000", word(20, 0x3FFF)
-    yield "F5", "DF", "0x4000", word(20, 0x4000)
+    yield "G1", "C and S", "0x0000", word(0, 0x9000)
+    yield "G2", "K", "0x2000", word(0, 0x2000)
+    yield "G3", "flags and version", "0x2000", word(0)
+    yield "G4", "protocol type", "0x6558", word(2)
+    yield "G5", "upper 24 bits of the key", f"0x{lab.vsid:06x}", reading(lambda outer: f"0x{outer.key >> 8:06x}")
+    yield "I4", "inner tag", "none", reading(_inner_tag)
+    yield "F1", "fragments", "none", reading(lambda outer: "a fragment" if outer.is_fragment else "none")
+    if lab.outer_version == 4:
+        yield "F5", "DF", "0x4000", reading(lambda outer: f"0x{int.from_bytes(outer.header[6:8], 'big') & 0x4000:04x}")
 
 
-def _inner_tag(packet: bytes) -> str:
-    ethertype = int.from_bytes(packet[_OUTER + 12 : _OUTER + 14], "big")
+def reading(read: Callable[[Outer], str]) -> Callable[[bytes], str]:
+    """What is read from the outer headers of a packet."""
+
+    def of(packet: bytes) -> str:
+        outer = outer_of(packet)
+        return read(outer) if outer else "no IP packet"
+
+    return of
+
+
+def _inner_tag(outer: Outer) -> str:
+    ethertype = int.from_bytes(outer.inner[12:14], "big")
     return f"0x{ethertype:04x}" if ethertype in TAG_ETHERTYPES else "none"
 
 
@@ -79,7 +89,7 @@ def flow(lab: Lab) -> Packet:
 
 def keys(shots: Iterable[Shot], host: str) -> list[int]:
     """The GRE keys of the packets that left a host."""
-    return [int.from_bytes(packet[38:42], "big") for shot in shots for packet in shot.out[host]]
+    return [outer.key for shot in shots for outer in shot.carriers(host)]
 
 
 def flow_ids(lab: Lab) -> Iterator[Finding]:
@@ -99,8 +109,8 @@ def flow_ids(lab: Lab) -> Iterator[Finding]:
 
 def _unchanged(lab: Lab, shots: Iterable[Shot]) -> str:
     """How many packets arrived with the key with which they left, and how many did not."""
-    pairs = [(shot.out[lab.sender.host], shot.into[lab.receiver.host]) for shot in shots]
-    same = sum(len(out) == len(into) == 1 and out[0][38:42] == into[0][38:42] for out, into in pairs)
+    pairs = [([o.key for o in shot.carriers(lab.sender.host)], shot.into[lab.receiver.host]) for shot in shots]
+    same = sum(len(out) == 1 and out == [o.key for p in into if (o := outer_of(p))] for out, into in pairs)
     return f"{same} unchanged"
 
 
@@ -122,11 +132,12 @@ def inner_frames(lab: Lab) -> Iterator[Finding]:
             version = f"IPv{kind.version}, sent"
             yield Finding("I3", version, f"{kind} of {lab.sender.name}", lab.to_receiver, shots[kind].delivered)
     more = distinct(
-        str(int.from_bytes(packet[16:18], "big") - len(frames[kind]))
+        str(outer.length - len(frames[kind]))
         for kind, shot in shots.items()
-        for packet in shot.out[lab.sender.host]
+        for outer in shot.carriers(lab.sender.host)
     )
-    yield Finding("I2", "outer IP packet less inner frame", sent, "28 bytes", f"{more} bytes")
+    headers = OVERHEAD[lab.outer_version] - ETHERNET_BYTES
+    yield Finding("I2", "outer IP packet less inner frame", sent, f"{headers} bytes", f"{more} bytes")
 
 
 def tags(lab: Lab) -> Iterator[Finding]:
@@ -142,7 +153,7 @@ def tags(lab: Lab) -> Iterator[Finding]:
         (shot,) = lab.say(packet / payload)
         inner = bytes(lab.ethernet() / payload)
         carried = distinct(
-            _inner_tag(p) + ("" if p[_OUTER:] == inner else ", changed") for p in shot.out[lab.sender.host]
+            _inner_tag(o) + ("" if o.inner == inner else ", changed") for o in shot.carriers(lab.sender.host)
         )
         sent = f"frame of {lab.sender.name}, {bytes(packet)[12:].hex(' ', 2)}"
         yield Finding(row, f"{what}, on the wire", sent, "none", carried)
@@ -160,7 +171,7 @@ def hopeless_tags(lab: Lab) -> Iterator[Finding]:
     }
     for what, packet in tagged.items():
         (shot,) = lab.say(packet / mark())
-        carried = distinct({_inner_tag(p) for p in shot.out[lab.sender.host]} | {"none"} if shot.alive else {DEAD})
+        carried = distinct({_inner_tag(o) for o in shot.carriers(lab.sender.host)} | {"none"} if shot.alive else {DEAD})
         sent = f"frame of {lab.sender.name}, {bytes(packet)[12:].hex(' ', 2)}"
         yield Finding("I4", what, sent, "none", carried, shot.reason)
 
@@ -174,15 +185,15 @@ def without_flow_ids(lab: Lab) -> Iterator[Finding]:
     yield Finding("G9", "FlowIDs switched off", "a frame of every kind", "0x00", found)
 
 
-def sizes(lab: Lab, underlay: int) -> Iterator[Finding]:
+def sizes(lab: Lab) -> Iterator[Finding]:
     """F1, F5: across the limit of an underlay that is narrower than the VMs think, nothing is ever fragmented."""
-    limit, fragments = underlay - OVERHEAD_IPV4, 0
+    underlay = lab.net.topo.fabric.mtu
+    limit, fragments = underlay - OVERHEAD[lab.outer_version], 0
     delivered: list[str] = []
     for size in (limit - 1, limit, limit + 1, underlay):
         header = lab.ethernet(type=0x0800) / IP(src=_ANY_CA, dst="192.0.2.2") / UDP(chksum=0) / mark()
         (shot,) = lab.say(header / Raw(bytes(size + ETHERNET_BYTES - len(header))))
-        packets = [packet for packets in shot.out.values() for packet in packets]
-        fragments += sum(bool(int.from_bytes(p[20:22], "big") & 0x3FFF) for p in packets)
+        fragments += sum(outer.is_fragment for host in shot.out for outer in shot.carriers(host))
         delivered += [str(size)] if shot.delivered == lab.to_receiver else []
     sent = f"packets of {limit - 1}, {limit}, {limit + 1} and {underlay} bytes, underlay MTU {underlay}"
     fitting = f"delivered: {limit - 1}, {limit}"
@@ -202,13 +213,20 @@ def largest(lab: Lab, tenant: int) -> Iterator[Finding]:
     )
 
 
-def carried(lab: Lab) -> Iterator[Finding]:
-    """V5: a virtual subnet with a VSID at the end of the range works."""
+def at_both_ends(lab: Lab) -> Iterator[Finding]:
+    """V5: virtual subnets with the lowest and the highest VSID of a tenant work."""
+    for pair in lab.pairs:
+        lab.turn_to(*pair)
+        if lab.vsid in {VSID_FIRST, VSID_LAST}:
+            yield _carried(lab)
+
+
+def _carried(lab: Lab) -> Finding:
     (shot,) = lab.say(lab.ethernet() / mark())
     vsids = distinct(f"0x{key >> 8:06x}" for key in keys([shot], lab.sender.host))
     expected = f"{lab.to_receiver} as VSID 0x{lab.vsid:06x}"
     sent = f"a unicast frame of {lab.sender.name}"
-    yield Finding("V5", f"VSID 0x{lab.vsid:06x} of a tenant", sent, expected, f"{shot.delivered} as VSID {vsids}")
+    return Finding("V5", f"VSID 0x{lab.vsid:06x} of a tenant", sent, expected, f"{shot.delivered} as VSID {vsids}")
 
 
 SENDING: tuple[Callable[[Lab], Iterator[Finding]], ...] = (

@@ -13,7 +13,7 @@ from nvgre_node.dataplane.build import object_file
 from nvgre_node.dataplane.libbpf import Map, Object
 from nvgre_node.dataplane.slow_path import SlowPath
 from nvgre_node.multicast import Memberships
-from nvgre_node.packet import path_mtu_listener
+from nvgre_node.packet import path_mtu_listeners
 from nvgre_node.policy import (
     COPY,
     MAX_PAS,
@@ -101,7 +101,7 @@ class EbpfDataPlane:
         self._object = Object(object_file(), max_entries=sizes, constants=constants)
         self._write(policy, {port.interface: index[port.interface] for port in policy.ports})
         self._object.pin(self._directory)
-        self._listeners = [path_mtu_listener(family) for family in (socket.AF_INET, socket.AF_INET6)]
+        self._listeners = path_mtu_listeners()
         for port in policy.ports:
             self._object.attach_ingress("from_port", index[port.interface])
             for family in ("ipv4", "ipv6"):  # bpf_fib_lookup asks for it

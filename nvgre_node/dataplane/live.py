@@ -20,7 +20,7 @@ from nvgre_node.dataplane.base import NO_SUBNET, Drop, SubnetCounters
 from nvgre_node.groups import group_mac
 from nvgre_node.multicast import Memberships
 from nvgre_node.namespace import NUD_VALID, netlink
-from nvgre_node.packet import packet_socket, path_mtu_listener, receive
+from nvgre_node.packet import packet_socket, path_mtu_listeners, receive
 from nvgre_node.policy import Address, NvePolicy
 from nvgre_node.wire import octets
 
@@ -46,8 +46,8 @@ class LiveModel:
         macs = frozenset(octets(link.get("address")) for link in self._uplinks.values())
         self._groups = self._ways_to_groups(policy)
         self._state, self._looked = model.State(policy, macs, self._groups), 0.0
-        for family in _FAMILIES:
-            self._stack.enter_context(path_mtu_listener(family))
+        for listener in path_mtu_listeners():
+            self._stack.enter_context(listener)
         interfaces = [*(port.interface for port in policy.ports), *uplinks]
         self._sockets = {name: self._stack.enter_context(packet_socket(name)) for name in interfaces}
         self._wake, wake = os.pipe()

@@ -12,7 +12,17 @@ import pytest
 
 from experiments import conformance
 from experiments.base import Context
-from experiments.conformance import grouping, guarding, reaching, receiving, rows, sending, traffic_class
+from experiments.conformance import (
+    addressing,
+    grouping,
+    guarding,
+    reaching,
+    receiving,
+    rows,
+    sending,
+    traffic_class,
+    variants,
+)
 from experiments.conformance.journal import Journal
 from experiments.conformance.lab import Lab
 from experiments.conformance.page import page
@@ -142,13 +152,13 @@ FAULTS = {
         Mutant("source_check.h", "return DROP_SOURCE_MAC;", "return DROP_REASONS;"),
         guarding.forgeries,
         ("C1",),
-        conformance.guarded,
+        variants.guarded,
     ),
     "VMs may forge CAs": Fault(
         Mutant("source_check.h", "return DROP_SOURCE_CA;", "return DROP_REASONS;"),
         guarding.forgeries,
         ("C1",),
-        conformance.guarded,
+        variants.guarded,
     ),
     "reserved bits are ignored": Fault(
         Mutant("wire.h", "GRE_RESERVED 0x0c00", "GRE_RESERVED 0x0000"), receiving.header_bits, ("G12",)
@@ -170,6 +180,26 @@ FAULTS = {
         ),
         receiving.every_flow_id,
         ("G10",),
+    ),
+    "a second PA is not used": Fault(
+        Mutant(
+            "encapsulate.h", "? nve.pas4[flow % nve.pas4_count % MAX_PAS] : port->pa4", "? nve.pas4[0] : nve.pas4[0]"
+        ),
+        addressing.a_pa_per_flow,
+        ("E3",),
+        variants.a_pa_per_flow,
+    ),
+    "the first PA serves every virtual subnet": Fault(
+        Mutant("encapsulate.h", "MAX_PAS] : port->pa4", "MAX_PAS] : nve.pas4[0]"),
+        addressing.one_pa_each,
+        ("O6",),
+        variants.a_pa_per_subnet,
+    ),
+    "over IPv6 it is protocol 4": Fault(
+        Mutant("encapsulate.h", ".nexthdr = IPPROTO_GRE", ".nexthdr = 4"),
+        addressing.families,
+        ("O5", "O7"),
+        variants.over_ipv6,
     ),
     "S is sent": Fault(
         Mutant("encapsulate.h", "bpf_htons(GRE_KEY)", "bpf_htons(0x3000)"), sending.headers, ("G1", "G3")
@@ -245,8 +275,8 @@ def test_a_router_that_floods_groups_is_found(monkeypatch: pytest.MonkeyPatch) -
 
 def in_groups() -> list[str]:
     """The rows that fail where virtual subnets have groups."""
-    asked = context()
-    return failed(conformance.outcome(asked, list(grouping.in_groups(asked, Journal()))))
+    asked, todo = context(), ((grouping.sharing, grouping.SHARING), (grouping.apart, grouping.APART))
+    return failed(conformance.outcome(asked, list(conformance.on_variants(asked, Journal(), todo))))
 
 
 def tried(what: Rows, variant: Callable[[Scenario], Scenario]) -> Outcome:

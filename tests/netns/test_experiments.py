@@ -165,8 +165,8 @@ def test_a_dead_network_does_not_pass_for_an_isolated_one(
 @pytest.mark.usefixtures("impatient")
 def test_a_dead_network_passes_no_sweep(small: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing_attached(monkeypatch)
-    monkeypatch.setattr(mtu, "UNDERLAYS", (1500,))
-    monkeypatch.setattr(mtu, "REMEDIES", ())
+    monkeypatch.setattr(mtu, "underlays", lambda _: (1500,))
+    monkeypatch.setattr(mtu, "remedies", lambda _: ())
     found = mtu.run(asked(small))
     assert found.verdict is Verdict.FAIL
     assert {check.id.partition(": ")[2] for check in found.passed} == {"fragments on the wire"}
@@ -189,18 +189,18 @@ def test_mtu_measures_42_bytes_and_every_packet_is_delivered_or_told() -> None:
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("impatient", [0.25], indirect=True, ids=["0.25 s"])
 def test_nves_that_tell_nobody_fail_on_that_alone(small: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mtu, "UNDERLAYS", (1500,))
-    monkeypatch.setattr(mtu, "REMEDIES", ())
+    monkeypatch.setattr(mtu, "underlays", lambda _: (1500,))
+    monkeypatch.setattr(mtu, "remedies", lambda _: ())
     found = mtu.run(asked(small.with_nve(too_big=TooBig.DROP)))
     assert {check.id.partition(": ")[2] for check in found.failed} == {"larger packets are told"}
     assert {check.observed for check in found.failed} == {"lost"}
 
 
 def test_a_remedy_that_is_none_is_found_out(small: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
-    black_hole = mtu.REMEDIES[0]
+    black_hole = mtu.remedies(42)[0]
     promised = mtu.Remedy(black_hole.name, 1500, 1500, TooBig.TELL, completes=False)
-    monkeypatch.setattr(mtu, "UNDERLAYS", ())
-    monkeypatch.setattr(mtu, "REMEDIES", (promised,))
+    monkeypatch.setattr(mtu, "underlays", lambda _: ())
+    monkeypatch.setattr(mtu, "remedies", lambda _: (promised,))
     found = mtu.run(asked(small))
     assert found.verdict is Verdict.FAIL
     assert [check.observed for check in found.failed] == ["completes"]

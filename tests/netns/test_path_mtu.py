@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 
 import pytest
@@ -52,7 +51,7 @@ def test_what_a_router_says_reaches_the_vm_as_what_fits_into_the_tunnel(narrowed
 
 
 def test_without_a_listener_the_vm_would_never_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ebpf, "path_mtu_listener", lambda family: socket.socket(family, socket.SOCK_DGRAM))
+    monkeypatch.setattr(ebpf, "path_mtu_listeners", list)
     with NvgreNet(load("contoso_fabrikam")) as net:
         narrow(net)
         assert [told(net, 1500, tag) for tag in (1, 2)] == [None, None]

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from experiments.base import Context, distant_pairs
-from experiments.conformance import at_both_ends, outcome, rows
+from experiments.conformance import outcome, rows
 from experiments.conformance.journal import Frame, Journal
 from experiments.conformance.page import page, tally
 from experiments.conformance.rows import BY_ID, CHOICES, LEVELS, OPTIONAL, ROWS, Finding, Row, Status
+from experiments.conformance.variants import at_both_ends
 from experiments.plots import conformance as plot
 from experiments.results import Sample, Verdict
 from topologies import load

@@ -9,7 +9,8 @@ from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from experiments.mtu import REMEDIES, Lane, Remedy, Shot, lanes, largest, remedy_checks, sweep_checks, told_mtu
+from experiments.mtu import Lane, Remedy, Shot, lanes, largest, remedies, remedy_checks, told_mtu
+from experiments.mtu import sweep_checks as checks_of_sweep
 from experiments.probes import Kind, sized
 from experiments.results import Check, Verdict
 from experiments.transfer import Transfer
@@ -20,6 +21,10 @@ from topologies import load
 LANE = Lane(4, Kind.TCP, df=True)
 UNDERLAY, LIMIT = 1500, 1458  # 1500 - 42: outer IPv4 20, GRE 8, inner Ethernet 14
 NAME = "underlay 1500, IPv4 TCP DF"
+
+
+def sweep_checks(shots: list[Shot]) -> tuple[Check, ...]:
+    return checks_of_sweep(shots, overhead=42)
 
 
 def good(size: int, underlay: int = UNDERLAY, lane: Lane = LANE) -> Shot:
@@ -149,6 +154,7 @@ def test_each_ip_version_has_its_lanes(versions: list[int], named: list[str]) ->
 
 COMPLETED = Transfer(connected=True, completed=True, received=262144, retransmissions=1)
 STALLED = Transfer(connected=True, completed=False, received=0, retransmissions=4)
+REMEDIES = remedies(42)
 BLACK_HOLE = REMEDIES[0]
 
 

@@ -1,0 +1,78 @@
+"""Variants of a scenario, for the rows that need another network than the one that was asked for. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_interface
+from itertools import count
+
+from experiments.base import distant_pairs
+from experiments.conformance import traffic_class
+from nvgre_node.fabric import Attachment
+from nvgre_node.policy import FlowIds, Interface, Nve, PaChoice, SourceCheck
+from nvgre_node.wire import VSID_FIRST, VSID_LAST
+from topologies import Scenario
+
+
+def guarded(scenario: Scenario) -> Scenario:
+    """The same network, in which every NVE checks where its VMs' frames come from."""
+    return scenario.with_nve(source_check=SourceCheck.CA)
+
+
+def over_ipv6(scenario: Scenario) -> Scenario:
+    """The same network with IPv6 in the underlay."""
+    return scenario.over_ipv6()
+
+
+def at_the_limits(scenario: Scenario) -> Scenario:
+    """NVEs that choose otherwise, VSIDs at both ends of their range, and VMs that send more than fits."""
+    variant = at_both_ends(scenario).with_nve(flow_ids=FlowIds.NONE, **traffic_class.OTHERWISE)
+    return variant.with_mtu(tenant=variant.fabric.mtu)
+
+
+def at_both_ends(scenario: Scenario) -> Scenario:
+    """The same network, in which two virtual subnets have the lowest and the highest VSID that a tenant may have."""
+    policy = scenario.policy
+    other = {subnet.vsid: subnet.vsid for subnet in policy.subnets}
+    for (vm, _), end in zip(distant_pairs(policy), (VSID_FIRST, VSID_LAST), strict=False):
+        taken = next((own for own, new in other.items() if new == end), None)
+        own = policy.vsid_of(vm)
+        if taken is not None:  # the two change places
+            other[taken] = other[own]
+        other[own] = end
+    subnets = tuple(replace(subnet, vsid=other[subnet.vsid]) for subnet in policy.subnets)
+    overrides = tuple(
+        replace(record, vsid=other[record.vsid], deliver_vsid=other[record.deliver_vsid]) for record in policy.overrides
+    )
+    return replace(scenario, policy=replace(policy, subnets=subnets, overrides=overrides))
+
+
+def a_pa_per_subnet(scenario: Scenario) -> Scenario:
+    """Two PAs per NVE, and each virtual subnet has one of them (O6)."""
+    return with_two_pas(scenario, PaChoice.SUBNET)
+
+
+def a_pa_per_flow(scenario: Scenario) -> Scenario:
+    """Two PAs per NVE, and flows spread over them (E3)."""
+    return with_two_pas(scenario, PaChoice.FLOW)
+
+
+def with_two_pas(scenario: Scenario, choice: PaChoice) -> Scenario:
+    """The same network, in which each NVE has a second PA in the prefix of its first (O6)."""
+    taken = {pa for link in scenario.fabric.links for end in link.ends for pa in end.addresses}
+    second: dict[str, Interface] = {}
+    for nve in scenario.policy.nves:
+        first = nve.pas[0]
+        free = (ip_interface(f"{first.ip + n}/{first.network.prefixlen}") for n in count(1))
+        second[nve.host] = next(pa for pa in free if pa not in taken)
+        taken.add(second[nve.host])
+
+    def more(end: Attachment) -> Attachment:
+        return replace(end, addresses=(*end.addresses, second[end.node])) if end.node in second else end
+
+    def richer(nve: Nve) -> Nve:
+        return replace(nve, pas=(nve.pas[0], second[nve.host]), pa_choice=choice)
+
+    links = tuple(replace(link, a=more(link.a), b=more(link.b)) for link in scenario.fabric.links)
+    policy = replace(scenario.policy, nves=tuple(map(richer, scenario.policy.nves)))
+    return replace(scenario, policy=policy, fabric=replace(scenario.fabric, links=links))
