@@ -63,7 +63,7 @@ class Bench:
         self.pa, self.peer_pa = (node.policy.nve.pas[0].ip for node in (self.host, self.peer))
         self.overhead = OVERHEAD[self.pa.version]
         self.groups = OUTER_GROUPS[self.pa.version]
-        self._index = {name: self.host.interface_index(name) for name in names}
+        self.index = {name: self.host.interface_index(name) for name in names}
 
     def from_port(self, vm: str, frame: bytes) -> Outcome:
         """A VM of host1 sends a frame."""
@@ -77,7 +77,7 @@ class Bench:
         assert isinstance(self.host.dataplane, EbpfDataPlane)
         before = self.tally()
         with self.host.inside():
-            verdict = self.host.dataplane.loaded.test_run(program, frame, self._index[interface])
+            verdict = self.host.dataplane.loaded.test_run(program, frame, self.index[interface])
         return Outcome(verdict.action, verdict.frame, self.moved_since(before))
 
     def moved_since(self, before: Tally) -> Tally:

@@ -123,6 +123,9 @@ static __always_inline enum drop arrival6(const struct __sk_buff *skb, struct ar
 
 static __always_inline enum drop read_outer(const struct __sk_buff *skb, struct arrival *arrival)
 {
+	/* The kernel keeps an outer tag aside: it names a VLAN that this link is not in, and must not end up at a VM. */
+	if (skb->vlan_present)
+		return NOT_OURS;
 	if (skb->protocol == bpf_htons(ETH_P_IP))
 		return arrival4(skb, arrival);
 	if (nve.pas6_count && skb->protocol == bpf_htons(ETH_P_IPV6))
@@ -168,6 +171,8 @@ static __always_inline int decapsulate(struct __sk_buff *skb)
 		return TC_ACT_OK;
 	if (fault != DROP_REASONS)
 		return drop(skb, 0, fault);
+	if (arrival.end < (__u32)outer_length(arrival.is_v6) + ETH_HLEN)
+		return drop(skb, 0, DROP_TRUNCATED);
 	if (!skb->gso_size && arrival.end < skb->len && bpf_skb_change_tail(skb, arrival.end, 0))
 		return drop(skb, 0, DROP_BAD_OUTER);
 

@@ -63,7 +63,8 @@ int from_port(struct __sk_buff *skb)
 SEC("tc")
 int from_uplink(struct __sk_buff *skb)
 {
-	return decapsulate(skb);
+	/* What has no headers that can be read is the provider host's own business. */
+	return pull_headers(skb) ? TC_ACT_OK : decapsulate(skb);
 }
 
 SEC("tc")

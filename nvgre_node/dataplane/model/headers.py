@@ -8,6 +8,7 @@ from nvgre_node.wire import ETHERNET_BYTES, TAG_ETHERTYPES
 
 ANSWER_TTL = 64  # of ICMP answers into a VM
 MAX_TAGS = 4
+TAG_BYTES = 4
 ICMP, ICMPV6 = 1, 58
 DF, FRAGMENT, OFFSET = 0x4000, 0x3FFF, 0x1FFF  # in the word that holds IPv4's flags and fragment offset
 
@@ -25,7 +26,7 @@ def is_group(mac: bytes) -> bool:
 def strip_tags(frame: bytes) -> bytes | None:
     """The frame without 802.1Q and 802.1ad tags (I4, I5), or None where a tag is left that cannot be taken off."""
     for _ in range(MAX_TAGS):
-        if ethertype(frame) in {0x8100, 0x88A8}:
+        if ethertype(frame) in {0x8100, 0x88A8} and len(frame) >= ETHERNET_BYTES + TAG_BYTES:
             frame = frame[:12] + frame[16:]
     return None if ethertype(frame) in TAG_ETHERTYPES else frame
 
