@@ -159,6 +159,15 @@ static __always_inline void count_encapsulated(const struct __sk_buff *skb, __u3
 	}
 }
 
+/* Not inlined: the verifier grants a chain of calls 512 bytes of stack, and what is here would stand on its callers'. */
+static __noinline int fit_segments(struct __sk_buff *skb, const struct port *port, const struct shipment *to)
+{
+	struct tcp_place tcp;
+	if (find_syn(skb, &tcp))
+		clamp_mss(skb, &tcp, largest_packet(skb, port, to));
+	return 0;
+}
+
 static __always_inline int encapsulate(struct __sk_buff *skb, const struct port *port, const struct record *record)
 {
 	struct shipment to = shipment(skb, record);
@@ -172,9 +181,8 @@ static __always_inline int encapsulate(struct __sk_buff *skb, const struct port 
 	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return drop(skb, port->slot, DROP_NO_ROUTE);
 
-	struct tcp_place tcp;
-	if (nve.clamp_mss && find_syn(skb, &tcp))
-		clamp_mss(skb, &tcp, largest_packet(skb, port, &to));
+	if (nve.clamp_mss)
+		fit_segments(skb, port, &to);
 	count_encapsulated(skb, port->slot, to.frame_bytes);
 	if (make_room(skb, to.is_v6) || write_outer(skb, &to, &path))
 		return drop(skb, port->slot, DROP_MALFORMED);
