@@ -31,8 +31,9 @@ Experiment = Callable[[Context], Outcome]
 def distant_pairs(policy: Policy) -> list[tuple[Vm, Vm]]:
     """Per virtual subnet, its first two VMs on different provider hosts, where there are such; in scenario order."""
     pairs: dict[str, tuple[Vm, Vm]] = {}
-    for a in policy.vms:
-        for b in policy.vms:
+    untagged = [vm for vm in policy.vms if vm.vid is None]  # a VLAN of a trunk port may have no interface of its own
+    for a in untagged:
+        for b in untagged:
             if a.subnet == b.subnet and a.host != b.host:
                 pairs.setdefault(a.subnet, (a, b))
     return list(pairs.values())

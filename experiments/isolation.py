@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from experiments.base import Context
-from experiments.probes import Kind, probe
+from experiments.probes import Kind, probe, tagged, untagged
 from experiments.results import Check, Measurement, Outcome, Sample
 from experiments.watch import Sighting, Watch, packet_socket, uplinks, vm_ports
 from nvgre_node.net import NvgreNet
@@ -95,7 +95,9 @@ def observed(sent: Probe, sightings: Iterable[Sighting], vms: set[str]) -> Audie
             if form := _carriage(sent, sighting.frame):
                 wire[f"{sighting.node} {form}"] += 1
         elif _is_from(sent, sighting.frame):
-            ports[sighting.node + ("" if sighting.frame == sent.frame else " (changed)")] += 1  # U3
+            frame, vid = untagged(sighting.frame)
+            name = sighting.node if vid is None else f"{sighting.node}.{vid}"  # on a trunk port (I5)
+            ports[name + ("" if frame == sent.frame else " (changed)")] += 1  # U3
     return Audience(tuple(_counted(ports)), tuple(_counted(wire)))
 
 
@@ -148,7 +150,7 @@ class Session:
         """Sends a probe and waits for what becomes of it; returns why others did not hear it: the drop reasons."""
         before, wanted = self._net.dropped(), expected(self._policy, sent)
         try:
-            self._senders[sent.source.name].send(sent.frame)
+            self._senders[sent.source.node].send(tagged(sent.frame, sent.source.vid))
         except OSError as error:  # a port that is down: nobody will hear it, and that is what is to be seen
             return f"not sent: {error.strerror}"
 

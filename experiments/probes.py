@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from enum import StrEnum
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from nvgre_node.policy import Vm
 TEST_ETHERTYPE = 0x88B5  # IEEE 802 local experimental EtherType 1: I1
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 _GROUP, _GROUP_MAC = "239.255.0.1", "01:00:5e:7f:00:01"
+_TAG = 0x8100
 _PORT = 7637  # nobody listens there
 
 
@@ -69,6 +71,18 @@ def probe(kind: Kind, source: Vm, destination: Vm, token: bytes) -> bytes:
         case Kind.RAW:
             return bytes(Ether(src=source.mac, dst=unicast, type=TEST_ETHERTYPE) / Raw(token))
     return bytes(Ether(src=source.mac, dst=mac) / packet / Raw(token))
+
+
+def tagged(frame: bytes, vid: int | None) -> bytes:
+    """A frame with the 802.1Q tag of a VLAN, or as it is for None."""
+    return frame if vid is None else frame[:12] + struct.pack("!HH", _TAG, vid) + frame[12:]
+
+
+def untagged(frame: bytes) -> tuple[bytes, int | None]:
+    """A frame without its 802.1Q tag, and the VLAN id that was in it."""
+    if int.from_bytes(frame[12:14], "big") != _TAG:
+        return frame, None
+    return frame[:12] + frame[16:], int.from_bytes(frame[14:16], "big") & 0xFFF
 
 
 def sized(kind: Kind, version: int, source: Vm, destination: Vm, size: int, *, df: bool = True, tag: int = 0) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from ipaddress import ip_address
 from socket import AF_INET, AF_INET6
 from typing import Any
 
+from mininet.log import warn
 from mininet.node import Node
 from pyroute2.netlink.exceptions import NetlinkError
 
@@ -157,21 +159,52 @@ class TenantVM(NamespacedNode):
 
     INTERFACE = "eth0"
 
-    def config(self, vm: Vm, offloads: bool = True, **_params: Any) -> dict[str, Any]:
-        """Gives `eth0` the VM's MAC and customer addresses, usable at once; switches its offloads off if told so."""
-        self.vm = vm
+    def config(self, vms: Sequence[Vm], offloads: bool = True, **_params: Any) -> dict[str, Any]:
+        """Gives `eth0` the VM's MAC and customer addresses, usable at once; switches its offloads off if told so.
+
+        What the VM is under VLAN ids of a trunk port gets a VLAN device each, where the kernel has such.
+        """
+        self.vm = vm = vms[0]
         if not offloads:
             switched = [word for feature in ("tx", "sg", "tso", "gso") for word in (feature, "off")]
             self.run_process(["ethtool", "-K", self.INTERFACE, *switched])
-        with self.inside():
-            for name, value in {"accept_ra": 0, "accept_dad": 0, "dad_transmits": 0, "router_solicitations": 0}.items():
-                namespace.set_sysctl(f"ipv6/conf/{self.INTERFACE}/{name}", value)
+        self._settle(self.INTERFACE)
         self.set_link(self.INTERFACE, state="down")
         self.set_link(self.INTERFACE, address=vm.mac, state="up")
         self.nameToIntf[self.INTERFACE].mac = vm.mac
-        for address in vm.cas:
-            self.set_address(self.INTERFACE, str(address))
+        for own in vms:
+            for address in own.cas if own.vid is None else ():
+                self.set_address(self.INTERFACE, str(address))
+        self._add_vlans([own for own in vms if own.vid is not None])
         return {}
+
+    def _settle(self, interface: str) -> None:
+        """Has an interface use IPv6 addresses at once, and no others than it is given."""
+        with self.inside():
+            for name, value in {"accept_ra": 0, "accept_dad": 0, "dad_transmits": 0, "router_solicitations": 0}.items():
+                namespace.set_sysctl(f"ipv6/conf/{interface}/{name}", value)
+
+    def _add_vlans(self, vlans: Sequence[Vm]) -> None:
+        """Adds `eth0.VID` with its customer addresses for each VLAN; a kernel without 802.1Q goes without, and says so.
+
+        The VM then has no address there, and only what tags its own frames, such as a packet socket, uses the VLAN.
+        """
+        for vlan in vlans:
+            device = f"{self.INTERFACE}.{vlan.vid}"
+            with self.inside(), netlink() as ip:
+                (eth0,) = ip.link_lookup(ifname=self.INTERFACE)
+                try:
+                    ip.link("add", ifname=device, kind="vlan", link=eth0, vlan_id=vlan.vid)
+                except NetlinkError as error:
+                    if error.code != errno.EOPNOTSUPP:
+                        raise
+                    warn(f"{self.name}: this kernel has no VLAN devices (8021q): no {device}, only raw tagged frames\n")
+                    return
+                self._settle(device)
+                (index,) = ip.link_lookup(ifname=device)
+                ip.link("set", index=index, state="up")
+                for address in vlan.cas:
+                    ip.addr("add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
 
     def ping(self, destination: str, count: int = 1, timeout: int = 2) -> bool:
         """Whether each of `count` echo requests to a customer address is answered within `timeout` seconds."""
@@ -192,7 +225,7 @@ class ProviderHost(NamespacedNode):
         """Sets provider routes, prepares the VMs' ports, and attaches the data plane."""
         self.policy = policy
         self.set_routes(routes)
-        ports = [port.interface for port in policy.ports]
+        ports = policy.interfaces
         self.uplinks = tuple(name for name in self.nameToIntf if name not in ports and name != "lo")
         with self.inside():
             for port in ports:  # the provider's own stack must not speak to tenants (T1, C3)

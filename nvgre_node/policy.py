@@ -136,7 +136,9 @@ class VirtualSubnet:
 class Vm:
     """A tenant VM: one port of one provider host, in one virtual subnet. `name` is also the port's interface name.
 
-    `pa` pins it to one of its host's PAs (O6). `cas` are what the VM has; whether the policy knows them says `record`.
+    A VM on a trunk port (I5) is one of these for each of its VLANs, called NAME.VID, and one for its untagged frames,
+    if it sends such. `pa` pins it to one of its host's PAs (O6). `cas` are what the VM has; whether the policy knows
+    them says `record`.
     """
 
     name: str
@@ -146,6 +148,12 @@ class Vm:
     cas: tuple[Interface, ...]
     pa: Address | None = None
     record: RecordType = RecordType.STATIC
+    vid: int | None = None
+
+    @property
+    def node(self) -> str:
+        """The machine, and the interface of its port: the same for all VLANs of a trunk port."""
+        return self.name.partition(".")[0]
 
     def ca(self, version: int = 4) -> Address | None:
         """Its first customer address of an IP version, or None."""
@@ -156,7 +164,8 @@ class Vm:
 class Nve:
     """The tunnel endpoint of one provider host: its PAs (O5, O6), and how it treats what RFC 7637 leaves open.
 
-    `clamp_mss` lowers the MSS that VMs announce when they open TCP connections to what fits the path.
+    `clamp_mss` lowers the MSS that VMs announce when they open TCP connections to what fits the path. `pcp_to_dscp` has
+    the priority (PCP) of the outermost tag that a VM's frame loses choose the outer DSCP; others are up to `dscp` (I5).
     """
 
     host: str
@@ -171,6 +180,7 @@ class Nve:
     ttl: int = TTL_DEFAULT
     dscp: Dscp = 0
     ecn: Ecn = Ecn.COPY
+    pcp_to_dscp: Mapping[int, int] = field(default_factory=dict, hash=False)
 
     def pas_of(self, version: int) -> tuple[Address, ...]:
         """Its PAs of an IP version."""
@@ -198,6 +208,9 @@ class LookupRecord:
 class Port:
     """A VM's port on a provider host: the interface of that name carries the frames of one virtual subnet.
 
+    A trunk port (I5) is several with one interface: `vid` is the VLAN id that its VM tags this subnet's frames with, or
+    None where they are untagged.
+
     `pa` is that of the VM: what it sends has this source PA, where the destination's has the same IP version. `any_ca`
     says that its VM may have, or have behind it, CAs that no record knows.
     """
@@ -208,6 +221,12 @@ class Port:
     mac: str
     cas: tuple[Address, ...]
     any_ca: bool = False
+    vid: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of its VM: on a trunk port NAME.VID."""
+        return self.interface if self.vid is None else f"{self.interface}.{self.vid}"
 
     @property
     def sources(self) -> tuple[Address, ...]:
@@ -244,6 +263,19 @@ class NvePolicy:
     def group(self, vsid: int, mac: bytes) -> Address | None:
         """The group that carries frames of a virtual subnet to a MAC address, or None for N-way unicast."""
         return self.groups[vsid].carrying(mac) if vsid in self.groups else None
+
+    @cached_property
+    def interfaces(self) -> tuple[str, ...]:
+        """The interfaces that are ports, each once."""
+        return tuple(dict.fromkeys(port.interface for port in self.ports))
+
+    def ports_at(self, interface: str) -> tuple[Port, ...]:
+        """What an interface carries: one port, or several if it is a trunk port (I5); none for an uplink."""
+        return tuple(port for port in self.ports if port.interface == interface)
+
+    def port_of(self, record: LookupRecord) -> Port:
+        """The port of the VM that a local record names."""
+        return next(port for port in self.ports if port.name == record.vm)
 
     def is_local(self, record: LookupRecord) -> bool:
         """Whether the record's VM sits on this host."""
@@ -289,6 +321,14 @@ class Policy:
     def vm(self, name: str) -> Vm:
         """The VM of a name, else UnknownNameError."""
         return _named("VM", name, {vm.name: vm for vm in self.vms})
+
+    @cached_property
+    def machines(self) -> Mapping[str, tuple[Vm, ...]]:
+        """The VMs by the machine that they are: several, where it is on a trunk port."""
+        found: dict[str, tuple[Vm, ...]] = {}
+        for vm in self.vms:
+            found[vm.node] = (*found.get(vm.node, ()), vm)
+        return found
 
     def nve(self, host: str) -> Nve:
         """The NVE of a provider host, else UnknownNameError."""
@@ -347,7 +387,8 @@ class Policy:
 
     def _port(self, vm: Vm) -> Port:
         any_ca = vm.record in {RecordType.L2ONLY, RecordType.GATEWAY_WILDCARD}
-        return Port(vm.name, self.vsid_of(vm), self.pa_of(vm), vm.mac, tuple(ca.ip for ca in vm.cas), any_ca)
+        cas = tuple(ca.ip for ca in vm.cas)
+        return Port(vm.node, self.vsid_of(vm), self.pa_of(vm), vm.mac, cas, any_ca, vm.vid)
 
     def pa_of(self, vm: Vm) -> Address:
         """The PA behind which a VM is found: the one it is pinned to, or the one that its NVE's policy picks (O6)."""

@@ -25,15 +25,15 @@ class NvgreTopo(Topo):
         for nve in policy.nves:
             own = {"policy": policy.for_host(nve.host), "routes": fabric.routes(nve.host), "dataplane": dataplane}
             self._add_node(nve.host, ProviderHost, **own)
-        for vm in policy.vms:
-            self._add_node(vm.name, TenantVM, vm=vm, offloads=dataplane not in WITHOUT_OFFLOADS)
+        for name, vms in policy.machines.items():
+            self._add_node(name, TenantVM, vms=vms, offloads=dataplane not in WITHOUT_OFFLOADS)
         for link in fabric.links:
             addresses1, addresses2 = ([str(address) for address in end.addresses] for end in link.ends)
             ends = {"addresses1": addresses1, "addresses2": addresses2}
             self.addLink(link.a.node, link.b.node, cls=VethLink, mtu=fabric.mtu, **ends)
-        for vm in policy.vms:
-            names = {"intfName1": TenantVM.INTERFACE, "intfName2": vm.name}
-            self.addLink(vm.name, vm.host, cls=VethLink, mtu=tenant_mtu, **names)
+        for name, vms in policy.machines.items():
+            names = {"intfName1": TenantVM.INTERFACE, "intfName2": name}
+            self.addLink(name, vms[0].host, cls=VethLink, mtu=tenant_mtu, **names)
 
     def _add_node(self, name: str, cls: type, **params: Any) -> None:
         self.addHost(name, cls=cls, ip=None, **params)

@@ -38,12 +38,12 @@ def names_are_unique(facts: Facts) -> Iterator[Finding]:
     """A name means one subnet, and one VM, host or router."""
     for name, first, again in repeats((subnet.name, subnet) for subnet in facts.subnets):
         yield Finding(again.path, f"a subnet {name} is there already", f"of tenant {first.tenant}", at_key=True)
-    for name, first_vm, again_vm in repeats((vm.name, vm) for vm in facts.vms):
-        yield Finding(again_vm.path, f"a VM {name} is there already", f"of tenant {first_vm.tenant}", at_key=True)
-    for vm in facts.vms:
-        if vm.name in facts.nodes:
-            kind = "host" if vm.name in facts.hosts else "router"
-            yield Finding(vm.path, f"a {kind} is called {vm.name} too", "each node has its own name", at_key=True)
+    for name, first_vm, again_vm in repeats((vm.node, vm) for vm in facts.machines):
+        yield Finding(again_vm.home, f"a VM {name} is there already", f"of tenant {first_vm.tenant}", at_key=True)
+    for vm in facts.machines:
+        if vm.node in facts.nodes:
+            kind = "host" if vm.node in facts.hosts else "router"
+            yield Finding(vm.home, f"a {kind} is called {vm.node} too", "each node has its own name", at_key=True)
     for name in facts.routers:
         if name in facts.hosts:
             yield Finding(("routers", name), f"a host is called {name} too", "each node has its own name", at_key=True)
@@ -94,6 +94,26 @@ def _has_pa(facts: Facts, host: str, version: int) -> bool:
     return any(pa is None or pa.version == version for pa in facts.hosts[host])
 
 
+def vms_are_in_a_subnet(facts: Facts) -> Iterator[Finding]:
+    """A VM has a subnet and a CA of its own, or a trunk port."""
+    examples = {"subnet": "subnet: NAME, one of the tenant's subnets", "ca": "ca: 10.1.1.11"}
+    for vm in facts.vms:
+        if vm.vid is not None or ("trunk" in vm.says and not vm.says & set(examples)):
+            continue
+        for key, example in examples.items():
+            if key not in vm.says:
+                yield Finding((*vm.path, key), "is missing", f"such as {example}")
+
+
+def one_vlan_per_subnet(facts: Facts) -> Iterator[Finding]:
+    """On a trunk port, each virtual subnet is there once: one VLAN id each, or untagged (I5)."""
+    ports = (((vm.tenant, vm.node, vm.subnet) if vm.subnet else None, vm) for vm in facts.vms)
+    for (_, _, subnet), first, again in repeats(ports):
+        if again.node == first.node and again.vid is not None:
+            what = "its untagged frames" if first.vid is None else f"its VLAN {first.vid}"
+            yield Finding((*again.path, "subnet"), f"{subnet} is that of {what} too", "one VLAN id per virtual subnet")
+
+
 def vms_name_what_exists(facts: Facts) -> Iterator[Finding]:
     """A VM's subnet is one of its tenant's, and its host exists."""
     for vm in facts.vms:
@@ -102,9 +122,10 @@ def vms_name_what_exists(facts: Facts) -> Iterator[Finding]:
             owner = facts.subnet_by_name.get(vm.subnet)
             hint = f"tenant {owner.tenant} has one" if owner else did_you_mean(vm.subnet, own)
             yield Finding((*vm.path, "subnet"), f"tenant {vm.tenant} has no subnet {vm.subnet}", hint)
+    for vm in facts.machines:
         if facts.hosts and vm.host is not None and vm.host not in facts.hosts:
             hint = did_you_mean(vm.host, facts.hosts)
-            yield Finding((*vm.path, "host"), f"no host is called {vm.host}", hint)
+            yield Finding((*vm.home, "host"), f"no host is called {vm.host}", hint)
 
 
 def cas_are_in_their_prefix(facts: Facts) -> Iterator[Finding]:
@@ -143,8 +164,10 @@ def cas_are_unique(facts: Facts) -> Iterator[Finding]:
 def macs_are_unique(facts: Facts) -> Iterator[Finding]:
     """In one virtual subnet a MAC address belongs to one VM. Other subnets may use it again (T4)."""
     for (_, subnet, mac), first, vm in repeats((_mac_key(vm), vm) for vm in facts.vms):
+        if vm.home == first.home:
+            continue  # one VM, twice in one subnet: that is the mistake, and is reported
         if vm.has_own_mac:
-            yield Finding((*vm.path, "mac"), f"{mac} is the MAC address of {first.name} too", f"both are in {subnet}")
+            yield Finding((*vm.home, "mac"), f"{mac} is the MAC address of {first.name} too", f"both are in {subnet}")
         elif not set(first.cas) & set(vm.cas):  # else the CA is the mistake, and is reported
             hint = "it was made from the CA: give this VM a mac"
             yield Finding(vm.path, f"{mac} is the MAC address of {first.name} too", hint, at_key=True)
@@ -233,6 +256,8 @@ RULES: tuple[Rule, ...] = (
     one_prefix_per_family,
     inner_groups_can_be_told_apart,
     groups_are_within_reach,
+    vms_are_in_a_subnet,
+    one_vlan_per_subnet,
     vms_name_what_exists,
     cas_are_in_their_prefix,
     cas_are_unique,

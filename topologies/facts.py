@@ -5,8 +5,8 @@ A value that the schema refuses is None here, so that one mistake does not hide 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -48,7 +48,7 @@ class Subnet:
 
 @dataclass(frozen=True)
 class Vm:
-    """A VM as written."""
+    """A VM as written; on a trunk port, what it is under one VLAN id."""
 
     name: str
     tenant: str
@@ -58,11 +58,23 @@ class Vm:
     mac: str | None
     has_own_mac: bool
     pa: Address | None
+    vid: int | None = None
+    says: frozenset[str] = frozenset()
 
     @property
     def path(self) -> Path:
-        """Where it stands."""
-        return "tenants", self.tenant, "vms", self.name
+        """Where it stands: of a VLAN, within the VM."""
+        return self.home if self.vid is None else (*self.home, "trunk", self.vid)
+
+    @property
+    def home(self) -> Path:
+        """Where the VM stands."""
+        return "tenants", self.tenant, "vms", self.node
+
+    @property
+    def node(self) -> str:
+        """The machine that it is."""
+        return self.name.partition(".")[0]
 
 
 @dataclass(frozen=True)
@@ -102,6 +114,12 @@ class Facts:
     def nodes(self) -> set[str]:
         """Hosts and routers."""
         return {*self.hosts, *self.routers}
+
+    @cached_property
+    def machines(self) -> tuple[Vm, ...]:
+        """Each VM once, whatever its port carries."""
+        first = {(vm.tenant, vm.node): vm for vm in reversed(self.vms)}
+        return tuple(vm for vm in self.vms if first[vm.tenant, vm.node] is vm)
 
     @cached_property
     def subnet_by_name(self) -> dict[str, Subnet]:
@@ -151,9 +169,10 @@ def read(data: dict[str, Any]) -> Facts:
             for name, part in _mapping(_mapping(parts).get("subnets")).items()
         ),
         vms=tuple(
-            _vm(name, tenant, _mapping(part))
+            vm
             for tenant, parts in tenants.items()
             for name, part in _mapping(_mapping(parts).get("vms")).items()
+            for vm in _vms(name, tenant, _mapping(part))
         ),
         faults=tuple(_fault(index, _mapping(part)) for index, part in enumerate(_list(data.get("faults")))),
     )
@@ -183,6 +202,25 @@ def _inner_groups(part: dict[str, Any]) -> Iterator[tuple[Address, str, Address 
     for key, value in part.items():
         if inner := values.usable(values.inner_group, key):
             yield inner, key, values.usable(values.group, value)
+
+
+def _vms(name: str, tenant: str, part: dict[str, Any]) -> Iterator[Vm]:
+    """A VM, or what it is under each VLAN id of its trunk port."""
+    trunk = part.get("trunk")
+    vlans = trunk if isinstance(trunk, dict) else {}
+    vids = {vid: _mapping(vlan) for vid, vlan in vlans.items() if values.usable(values.vid, vid) is not None}
+    if not vids or part.get("subnet") is not None or part.get("ca") is not None:
+        yield replace(_vm(name, tenant, part), says=frozenset(part))
+    made = None if part.get("mac") is not None else _made_mac([part, *vids.values()])
+    for vid, vlan in vids.items():
+        own = {"mac": made, **part, "ca": None, "subnet": None, **vlan}
+        yield replace(_vm(f"{name}.{vid}", tenant, own), vid=vid, has_own_mac=own["mac"] is not None)
+
+
+def _made_mac(parts: Sequence[dict[str, Any]]) -> str | None:
+    """The MAC address that a VM gets from its first CA, whichever VLAN has it."""
+    cas = [ca for part in parts for ca in _each(values.ca, part, "ca") if ca]
+    return values.made_mac(cas) if cas else None
 
 
 def _vm(name: str, tenant: str, part: dict[str, Any]) -> Vm:

@@ -20,7 +20,7 @@ from nvgre_node.policy import (
     Vm,
 )
 from nvgre_node.wire import OVERHEAD
-from topologies.schema import ScenarioPart, VmPart
+from topologies.schema import ScenarioPart
 from topologies.values import made_mac
 
 if TYPE_CHECKING:
@@ -122,13 +122,16 @@ def _policy(part: ScenarioPart) -> Policy:
 def _vms(part: ScenarioPart) -> Iterator[Vm]:
     for tenant in part.tenants.values():
         for name, vm in tenant.vms.items():
-            prefixes = tenant.subnets[vm.subnet].prefixes
-            cas = tuple(_with_length(ca, prefixes) for ca in vm.ca)
-            yield Vm(name, vm.subnet, vm.host, _mac(vm), cas, vm.pa, vm.record)
-
-
-def _mac(vm: VmPart) -> str:
-    return vm.mac or made_mac(vm.ca)
+            places: dict[int | None, tuple[str, list[Address]]] = {}
+            if vm.subnet is not None:
+                places[None] = vm.subnet, vm.ca
+            for vid, vlan in (vm.trunk or {}).items():
+                places[vid] = vlan.subnet, vlan.ca
+            mac = vm.mac or made_mac([ca for _, cas in places.values() for ca in cas])
+            for place, (subnet, own) in places.items():
+                cas = tuple(_with_length(ca, tenant.subnets[subnet].prefixes) for ca in own)
+                called = name if place is None else f"{name}.{place}"
+                yield Vm(called, subnet, vm.host, mac, cas, vm.pa, vm.record, place)
 
 
 def _with_length(ca: Address, prefixes: list[Network]) -> Interface:

@@ -42,6 +42,9 @@ InnerGroup = Annotated[Address, PlainValidator(values.inner_group)]
 Vsid = Annotated[int, PlainValidator(values.vsid)]
 Mac = Annotated[str, PlainValidator(values.mac)]
 Ttl = Annotated[int, PlainValidator(values.ttl)]
+PlainDscp = Annotated[int, PlainValidator(values.plain_dscp)]
+Pcp = Annotated[int, PlainValidator(values.pcp)]
+Vid = Annotated[int, PlainValidator(values.vid)]
 OuterDscp = Annotated[Dscp, PlainValidator(values.dscp)]
 Link = Annotated[tuple[str, str], PlainValidator(values.link)]
 
@@ -52,6 +55,9 @@ def one_or_many(value: Any) -> Any:
 
 
 Pas = Annotated[list[Pa], BeforeValidator(one_or_many), Field(min_length=1, max_length=MAX_PAS)]
+
+
+Cas = Annotated[list[Ca], BeforeValidator(one_or_many), Field(min_length=1)]
 
 
 class Part(BaseModel):
@@ -84,6 +90,7 @@ class NvePart(Part):
     ttl: Ttl = TTL_DEFAULT
     dscp: OuterDscp = 0
     ecn: Ecn = Ecn.COPY
+    pcp_to_dscp: dict[Pcp, PlainDscp] = Field(default={})
 
 
 class HostPart(Part):
@@ -107,15 +114,24 @@ class SubnetPart(Part):
     groups: dict[InnerGroup, Group] = Field(default={})
 
 
+class VlanPart(Part):
+    """What a trunk port carries under one VLAN id (I5): a virtual subnet, and the CAs that the VM has in it."""
+
+    subnet: Reference = Field(examples=["subnet: NAME, one of the tenant's subnets"])
+    ca: Cas = Field(examples=["ca: 10.1.1.11"])
+
+
 class VmPart(Part):
     """A tenant VM. Without `mac` it gets one made from its first CA; `pa` pins it to one of its host's PAs (O6).
 
-    `record` says what the policy knows of it.
+    `record` says what the policy knows of it. `trunk` makes its port a trunk port (I5): a virtual subnet by VLAN id,
+    beside that of its untagged frames, or alone if it has no `subnet` and no `ca` of its own.
     """
 
-    subnet: Reference = Field(examples=["subnet: NAME, one of the tenant's subnets"])
+    subnet: Annotated[str | None, PlainValidator(values.text)] = None
     host: Reference = Field(examples=["host: NAME, one of the hosts"])
-    ca: Annotated[list[Ca], BeforeValidator(one_or_many), Field(min_length=1)] = Field(examples=["ca: 10.1.1.11"])
+    ca: Cas = Field(default=[])
+    trunk: Annotated[dict[Vid, VlanPart], Field(min_length=1)] | None = None
     mac: Mac | None = None
     pa: OwnPa | None = None
     record: RecordType = RecordType.STATIC

@@ -129,6 +129,21 @@ def dscp(value: object) -> Dscp:
     return COPY if value == COPY else _in_range(value, 0, 63, "a DSCP", hint)
 
 
+def vid(value: object) -> int:
+    """A VLAN id (IEEE 802.1Q section 9.6): 0 is no VLAN, and 4095 is reserved."""
+    return _in_range(value, 1, 4094, "a VLAN id", "use 1 to 4094")
+
+
+def pcp(value: object) -> int:
+    """The priority (PCP) of an 802.1Q tag."""
+    return _in_range(value, 0, 7, "a PCP", "use 0 to 7")
+
+
+def plain_dscp(value: object) -> int:
+    """A DSCP."""
+    return _in_range(value, 0, 63, "a DSCP", "use 0 to 63")
+
+
 def _in_range(value: object, least: int, most: int, what: str, hint: str) -> int:
     read = _whole_number(value, hint)
     if not least <= read <= most:

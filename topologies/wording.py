@@ -19,6 +19,7 @@ _PLACES: dict[Path, type[schema.Part]] = {
     ("tenants", "*"): schema.TenantPart,
     ("tenants", "*", "subnets", "*"): schema.SubnetPart,
     ("tenants", "*", "vms", "*"): schema.VmPart,
+    ("tenants", "*", "vms", "*", "trunk", "*"): schema.VlanPart,
     ("faults", "*"): schema.FaultPart,
 }
 

@@ -39,6 +39,8 @@ class Drop(IntEnum):
     UNKNOWN_NEIGHBOUR = 23
     ANNOUNCEMENT = 24
     CE_ON_NOT_ECT = 25
+    UNTAGGED = 26
+    UNKNOWN_VLAN = 27
 
     @property
     def label(self) -> str:

@@ -22,7 +22,6 @@ from nvgre_node.policy import (
     FlowIds,
     LookupRecord,
     Neighbours,
-    Nve,
     NvePolicy,
     PaChoice,
     Port,
@@ -35,11 +34,12 @@ from nvgre_node.wire import octets
 
 # The layouts of bpf/policy.h and bpf/counters.h. PAs are in network order, all else in the machine's.
 _U32 = struct.Struct("=I")
-_NVE = struct.Struct("=32s128s14B2xI")
-_PORT = struct.Struct("=II6sBx4s16s")
+_NVE = struct.Struct("=32s128s16B8sI")
+_PORT_KEY = struct.Struct("=II")
+_PORT = struct.Struct("=IIHH6sBB4s16s")
 _SOURCE_KEY = struct.Struct("=II16s")
 _RECORD_KEY = struct.Struct("=I6sxx")
-_RECORD = struct.Struct("=III16s")
+_RECORD = struct.Struct("=IIII16s")
 _PEER_KEY = struct.Struct("=I16s")
 _NEIGHBOUR_KEY = struct.Struct("=II16s")
 _NEIGHBOUR = struct.Struct("=6sBx")
@@ -61,6 +61,7 @@ MAX_REPLICAS = 128
 
 _NOWHERE = bytes(16)
 _EVERY_MAC = bytes(6)
+_NO_DSCP = 1
 _RECORD_TYPES = tuple(RecordType)  # enum record_type
 
 
@@ -92,20 +93,21 @@ class EbpfDataPlane:
         with namespace.netlink() as ip:
             links = {link.get("ifname"): link for link in ip.get_links()}
         index = {name: link["index"] for name, link in links.items()}
-        constants = {".rodata.nve": _nve(policy.nve, slow_path)}
+        constants = {".rodata.nve": _nve(policy, slow_path)}
         if policy.joined:
             uplink = links[uplinks[0]]
             constants[".rodata.uplink"] = _GROUP_UPLINK.pack(uplink["index"], octets(uplink.get("address")))
             self._memberships = Memberships(uplink["index"])
-        sizes = {"counters": len(self._slots), "record_keys": len(self._numbers) + 1}
+        numbered = {"record_keys": len(self._numbers) + 1, "port_keys": len(policy.ports) + 1}
+        sizes = {"counters": len(self._slots), **numbered}
         self._object = Object(object_file(), max_entries=sizes, constants=constants)
-        self._write(policy, {port.interface: index[port.interface] for port in policy.ports})
+        self._write(policy, {interface: index[interface] for interface in policy.interfaces})
         self._object.pin(self._directory)
         self._listeners = path_mtu_listeners()
-        for port in policy.ports:
-            self._object.attach_ingress("from_port", index[port.interface])
+        for interface in policy.interfaces:
+            self._object.attach_ingress("from_port", index[interface])
             for family in ("ipv4", "ipv6"):  # bpf_fib_lookup asks for it
-                namespace.set_sysctl(f"{family}/conf/{port.interface}/forwarding", 1)
+                namespace.set_sysctl(f"{family}/conf/{interface}/forwarding", 1)
         for name in uplinks:
             self._object.attach_ingress("from_uplink", index[name])
         if slow_path:
@@ -115,8 +117,8 @@ class EbpfDataPlane:
 
     def _write(self, policy: NvePolicy, index: dict[str, int]) -> None:
         maps = self.loaded.maps
-        for port in policy.ports:
-            self._write_port(policy, port, index[port.interface])
+        for number, port in enumerate(policy.ports, start=1):
+            self._write_port(policy, port, number, index[port.interface])
         for record in policy.records:
             key = _record_key(record)
             maps["records"][key] = self._record(policy, record, index)
@@ -132,27 +134,29 @@ class EbpfDataPlane:
             for mac, group in carried.items():
                 maps["groups"][_RECORD_KEY.pack(vsid, mac)] = _mapped(group)
 
-    def _write_port(self, policy: NvePolicy, port: Port, ifindex: int) -> None:
-        maps = self.loaded.maps
-        maps["ports"][_U32.pack(ifindex)] = _port(policy, port, self._slots[port.vsid])
+    def _write_port(self, policy: NvePolicy, port: Port, number: int, ifindex: int) -> None:
+        maps, key = self.loaded.maps, _PORT_KEY.pack(ifindex, port.vid or 0)
+        maps["ports"][key] = _port(policy, port, number, self._slots[port.vsid])
+        maps["port_keys"][_U32.pack(number)] = key
         for source in port.sources:
-            maps["sources"][_SOURCE_KEY.pack(ifindex, source.version, source.packed)] = b"\1"
+            maps["sources"][_SOURCE_KEY.pack(number, source.version, source.packed)] = b"\1"
 
     def _record(self, policy: NvePolicy, record: LookupRecord, index: dict[str, int]) -> bytes:
         number = self._numbers[_record_key(record)]
         if policy.is_local(record):
-            return _RECORD.pack(index[record.vm], record.deliver_vsid, number, _NOWHERE)
-        return _RECORD.pack(0, record.deliver_vsid, number, _mapped(record.pa))
+            port = policy.port_of(record)
+            return _RECORD.pack(index[port.interface], record.deliver_vsid, number, port.vid or 0, _NOWHERE)
+        return _RECORD.pack(0, record.deliver_vsid, number, 0, _mapped(record.pa))
 
     def _write_subnet(self, policy: NvePolicy, vsid: int, index: dict[str, int]) -> None:
         maps, slot = self.loaded.maps, _U32.pack(self._slots[vsid])
         maps["subnets"][_U32.pack(vsid)] = slot
-        local = [index[port.interface] for port in policy.ports if port.vsid == vsid]
+        local = [(index[port.interface], port.vid or 0) for port in policy.ports if port.vsid == vsid]
         remote = policy.replicas[vsid]
         if max(len(local), len(remote)) > MAX_REPLICAS:
             raise ValueError(f"VSID {vsid} has more than {MAX_REPLICAS} ports on one host, or NVEs")
-        for position, ifindex in enumerate(local):
-            maps["local_replicas"][_REPLICA_KEY.pack(vsid, position)] = _U32.pack(ifindex)
+        for position, place in enumerate(local):
+            maps["local_replicas"][_REPLICA_KEY.pack(vsid, position)] = _PORT_KEY.pack(*place)
         for position, pa in enumerate(remote):
             maps["remote_replicas"][_REPLICA_KEY.pack(vsid, position)] = _mapped(pa)
         for pa in policy.senders[vsid]:
@@ -192,7 +196,8 @@ def _neighbour_key(vsid: int, ca: Address) -> bytes:
     return _NEIGHBOUR_KEY.pack(vsid, ca.version, ca.packed)
 
 
-def _nve(nve: Nve, slow_path: SlowPath | None) -> bytes:
+def _nve(policy: NvePolicy, slow_path: SlowPath | None) -> bytes:
+    nve = policy.nve
     own4, own6 = nve.pas_of(4), nve.pas_of(6)
     if len(nve.pas) > MAX_PAS:
         raise ValueError(f"{nve.host} has more than {MAX_PAS} PAs")
@@ -213,14 +218,18 @@ def _nve(nve: Nve, slow_path: SlowPath | None) -> bytes:
         0 if nve.dscp == COPY else nve.dscp << 2,
         nve.dscp == COPY,
         nve.ecn is Ecn.COPY,
+        any(port.vid for port in policy.ports),
+        bool(nve.pcp_to_dscp),
+        bytes(nve.pcp_to_dscp[pcp] << 2 if pcp in nve.pcp_to_dscp else _NO_DSCP for pcp in range(8)),
         slow_path.entry if slow_path else 0,
     )
 
 
-def _port(policy: NvePolicy, port: Port, slot: int) -> bytes:
+def _port(policy: NvePolicy, port: Port, number: int, slot: int) -> bytes:
     sources = [policy.fixed_source_pa(port, version) for version in (4, 6)]
     source4, source6 = (source.packed if source else b"" for source in sources)
-    return _PORT.pack(port.vsid, slot, octets(port.mac), port.any_ca, source4, source6)
+    access = len(policy.ports_at(port.interface)) == 1 and port.vid is None
+    return _PORT.pack(port.vsid, slot, number, port.vid or 0, octets(port.mac), port.any_ca, access, source4, source6)
 
 
 def _read(counters: Map, slot: int) -> SubnetCounters:

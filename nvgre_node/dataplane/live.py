@@ -48,7 +48,7 @@ class LiveModel:
         self._state, self._looked = model.State(policy, macs, self._groups), 0.0
         for listener in path_mtu_listeners():
             self._stack.enter_context(listener)
-        interfaces = [*(port.interface for port in policy.ports), *uplinks]
+        interfaces = [*policy.interfaces, *uplinks]
         self._sockets = {name: self._stack.enter_context(packet_socket(name)) for name in interfaces}
         self._wake, wake = os.pipe()
         thread = threading.Thread(target=self._serve, daemon=True)

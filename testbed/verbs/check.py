@@ -20,7 +20,8 @@ def command(scenario: str, as_json: bool) -> int:
     problems = []
     try:
         loaded = load(scenario)
-        summary = f"{loaded.path.name}: good: {len(loaded.policy.nves)} provider hosts, {len(loaded.policy.vms)} VMs"
+        hosts, machines = len(loaded.policy.nves), len(loaded.policy.machines)
+        summary = f"{loaded.path.name}: good: {hosts} provider hosts, {machines} VMs"
     except ScenarioError as error:
         if not as_json:
             raise

@@ -28,8 +28,8 @@ def command(scenario: str, dataplane: str) -> None:
 def _welcome(scenario: Scenario, run_id: str) -> str:
     vm, peer = scenario.policy.vms[0], scenario.policy.vms[-1]
     host = vm.host
-    return f"""{scenario.title}: {len(scenario.policy.nves)} provider hosts, {len(scenario.policy.vms)} VMs.
+    return f"""{scenario.title}: {len(scenario.policy.nves)} provider hosts, {len(scenario.policy.machines)} VMs.
 Type a node's name and a command; `exit` leaves. For example:
-  {vm.name} ping -c 3 {peer.ca() or peer.ca(6)}
+  {vm.node} ping -c 3 {peer.ca() or peer.ca(6)}
   {host} tcpdump -c 10 -nei {host}-eth0 ip proto 47
 From another terminal: ip netns exec {run_id}-{host} ..."""

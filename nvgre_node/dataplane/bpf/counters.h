@@ -35,6 +35,9 @@ enum drop {
 	DROP_ANNOUNCEMENT,
 	/* from the underlay: congestion that the inner packet cannot tell (RFC 6040) */
 	DROP_CE_ON_NOT_ECT,
+	/* from a VM on a trunk port (I5) */
+	DROP_UNTAGGED,
+	DROP_UNKNOWN_VLAN,
 	DROP_REASONS
 };
 

@@ -194,12 +194,13 @@ static __always_inline int decapsulate(struct __sk_buff *skb)
 		return drop(skb, slot, DROP_INNER_TAG); /* I6 */
 
 	struct ethhdr inner = head.eth;
-	__u32 ifindex = 0;
+	__u32 ifindex = 0, vid = 0;
 	if (!(inner.h_dest[0] & 1)) {
 		struct record *record = find_record(vsid, inner.h_dest);
 		if (record ? !record->ifindex : !nve.flood_unknown)
 			return drop(skb, slot, DROP_NOT_LOCAL); /* split horizon: the wire never feeds the wire */
 		ifindex = record ? record->ifindex : 0;
+		vid = record ? record->vid : 0;
 	}
 	if (apply_traffic_class(skb, outer_length(arrival.is_v6), arrival.traffic_class))
 		return drop(skb, slot, DROP_CE_ON_NOT_ECT);
@@ -218,6 +219,8 @@ static __always_inline int decapsulate(struct __sk_buff *skb)
 	}
 	if (group_uplink.ifindex)
 		bpf_skb_change_type(skb, PACKET_HOST); /* it may have come in by a group */
+	if (push_tag(skb, vid))
+		return drop(skb, slot, DROP_MALFORMED);
 	/* Straight into the VM's namespace, unless the receiving stack has to find out the EtherType anew. */
 	return named ? bpf_redirect_peer(ifindex, 0) : bpf_redirect(ifindex, 0);
 }

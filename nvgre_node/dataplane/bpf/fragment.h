@@ -14,7 +14,8 @@
  * enters or leaves a network namespace loses its mark, and from_port reads none.
  */
 #define SLOW_PATH_REST 0x80000000u /* the frame still holds what an earlier fragment took; the IP checksum says how much */
-#define SLOW_PATH_PORT(mark) ((mark) >> 16 & 0x7fff) /* interface index */
+#define SLOW_PATH_PRIORITY(mark) ((mark) >> 27 & 0xf) /* as in skb->cb[0] */
+#define SLOW_PATH_PORT(mark) ((mark) >> 16 & 0x7ff)  /* its number */
 #define SLOW_PATH_RECORD(mark) ((mark) & 0xffff)     /* its number */
 
 /* Whether a packet may be cut into packets of at most `largest` bytes: an IPv4 packet without DF that is sound; its options would have to be sorted. */
@@ -81,9 +82,10 @@ static __always_inline long keep_rest(struct __sk_buff *skb)
 static __always_inline int does_not_fit(struct __sk_buff *skb, const struct port *port, const struct record *record,
 					__u32 largest)
 {
-	__u32 ifindex = skb->ingress_ifindex;
-	if (nve.fragment_inner && ifindex == SLOW_PATH_PORT(ifindex << 16) && is_fragmentable(skb, largest)) {
-		skb->mark = ifindex << 16 | record->number;
+	__u32 number = port->number;
+	if (nve.fragment_inner && number == SLOW_PATH_PORT(number << 16) && is_fragmentable(skb, largest)) {
+		__u32 priority = nve.pcp_to_dscp ? skb->cb[0] & 0xf : 0;
+		skb->mark = priority << 27 | number << 16 | record->number;
 		return bpf_redirect(nve.slow_path, 0);
 	}
 	return too_big(skb, port, largest);

@@ -144,9 +144,9 @@ static __noinline int proxy_neighbours(struct __sk_buff *skb, const struct port 
 	struct neighbour *found = bpf_map_lookup_elem(&neighbours, &about);
 	if (asks && found && found->type != RECORD_L2ONLY) {
 		struct record *record = find_record(port->vsid, found->mac);
-		if (record && record->ifindex == skb->ingress_ifindex)
+		if (record && record->ifindex == skb->ingress_ifindex && record->vid == port->vid)
 			return drop(skb, port->slot, DROP_OWN_ADDRESS);
-		if (is_arp ? answer_arp(skb, found) : answer_discovery(skb, found))
+		if ((is_arp ? answer_arp(skb, found) : answer_discovery(skb, found)) || push_tag(skb, port->vid))
 			return drop(skb, port->slot, DROP_MALFORMED);
 		struct subnet_counters *subnet = counters_of(port->slot);
 		if (subnet)

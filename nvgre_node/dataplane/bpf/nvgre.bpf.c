@@ -7,25 +7,14 @@
 #include "source_check.h"
 #include "neighbours.h"
 
-#define MAX_TAGS 4
-
-/* I5: removes every 802.1Q and 802.1ad tag. Returns 0 when none is left. */
-static __always_inline int strip_tags(struct __sk_buff *skb)
-{
-#pragma unroll
-	for (int i = 0; i < MAX_TAGS; i++)
-		if (skb->vlan_present && bpf_skb_vlan_pop(skb))
-			return -1;
-	return skb->vlan_present || is_tag(skb->protocol);
-}
-
 SEC("tc")
 int from_port(struct __sk_buff *skb)
 {
-	__u32 ifindex = skb->ingress_ifindex;
-	struct port *port = bpf_map_lookup_elem(&ports, &ifindex);
+	enum drop fault;
+	struct port *port = find_port(skb, &fault);
 	if (!port)
-		return drop(skb, 0, DROP_MALFORMED);
+		return drop(skb, 0, fault);
+	keep_priority(skb);
 	if (strip_tags(skb))
 		return drop(skb, port->slot, DROP_TAG_DEPTH);
 
@@ -34,7 +23,7 @@ int from_port(struct __sk_buff *skb)
 	struct ethhdr *eth = (void *)(long)skb->data;
 	if ((void *)(eth + 1) > (void *)(long)skb->data_end)
 		return drop(skb, port->slot, DROP_MALFORMED);
-	enum drop fault = source_fault(skb, ifindex, port, eth);
+	fault = source_fault(skb, port, eth);
 	if (fault != DROP_REASONS)
 		return drop(skb, port->slot, fault);
 	int is_group = eth->h_dest[0] & 1;
@@ -50,13 +39,15 @@ int from_port(struct __sk_buff *skb)
 		return drop(skb, port->slot, DROP_UNKNOWN_UNICAST);
 	if (!record->ifindex)
 		return encapsulate(skb, port, record);
-	if (record->ifindex == ifindex)
+	if (record->ifindex == skb->ingress_ifindex && record->vid == port->vid)
 		return drop(skb, port->slot, DROP_OWN_ADDRESS);
 
 	struct subnet_counters *subnet = counters_of(port->slot);
 	if (subnet)
 		subnet->local += packets_in(skb);
 	bpf_skb_change_type(skb, PACKET_HOST);
+	if (push_tag(skb, record->vid))
+		return drop(skb, port->slot, DROP_MALFORMED);
 	return bpf_redirect_peer(record->ifindex, 0);
 }
 

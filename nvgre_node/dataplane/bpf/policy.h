@@ -33,7 +33,9 @@ struct nve {
 	__u8 dscp;             /* of the outer header, where it is in the traffic class: in the upper six bits */
 	__u8 copy_dscp;        /* RFC 2983, uniform model: the inner DSCP goes out, the outer one comes in */
 	__u8 copy_ecn;         /* RFC 6040 section 4.1, normal mode; 0: compatibility mode */
-	__u8 reserved[2];
+	__u8 trunks;           /* I5; 0: no port is a trunk port */
+	__u8 pcp_to_dscp;      /* 0: the priority of tags is lost */
+	__u8 dscp_of_pcp[8];   /* as dscp, by priority; NO_DSCP: dscp decides */
 	__u32 slow_path;       /* index of the interface that leads to the slow path, or 0 */
 };
 
@@ -41,13 +43,23 @@ const volatile struct nve nve SEC(".rodata.nve");
 
 enum source_check { SOURCE_CHECK_NONE, SOURCE_CHECK_MAC, SOURCE_CHECK_CA };
 
-/* By interface index: the virtual subnet of a VM's port, the VM's MAC address, and the source PA of what it sends. */
+#define NO_DSCP 1 /* where the lower two bits must be 0 */
+
+/* A VM's port; on a trunk port, one for each VLAN id, and one with 0 for untagged frames. */
+struct port_key {
+	__u32 ifindex;
+	__u32 vid;
+};
+
+/* Its virtual subnet, the VM's MAC address, and the source PA of what it sends. */
 struct port {
 	__u32 vsid;
 	__u32 slot;
+	__u16 number;  /* by which the slow path and the map sources know it, from 1 on */
+	__u16 vid;     /* of the tag that its VM gets, or 0 */
 	__u8 mac[ETH_ALEN];
 	__u8 any_ca; /* nobody knows from which its VM may send */
-	__u8 reserved;
+	__u8 access; /* whatever tag a frame has, it is for this port */
 	__be32 pa4;
 	struct in6_addr pa6;
 };
@@ -56,13 +68,13 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 4096);
-	__type(key, __u32);
+	__type(key, struct port_key);
 	__type(value, struct port);
 } ports SEC(".maps");
 
 /* C1: the addresses that the VM at a port may send from. */
 struct source_key {
-	__u32 ifindex;
+	__u32 port; /* its number */
 	__u32 version;
 	struct in6_addr address; /* IPv4: in the first word, the others 0 */
 };
@@ -95,6 +107,7 @@ struct record {
 	__u32 ifindex; /* of a local port, or 0 */
 	__u32 vsid;    /* the VSID to deliver into */
 	__u32 number;  /* by which the slow path finds it, below 65536 */
+	__u32 vid;     /* of the tag for a local port, or 0 */
 	struct in6_addr pa; /* of the remote NVE */
 };
 
@@ -155,7 +168,7 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 65536);
 	__type(key, struct replica_key);
-	__type(value, __u32); /* interface index */
+	__type(value, struct port_key);
 } local_replicas SEC(".maps");
 
 struct {

@@ -10,11 +10,13 @@ static __always_inline void replicate_local(struct __sk_buff *skb, __u32 vsid)
 {
 	for (__u32 position = 0; position < MAX_REPLICAS; position++) {
 		struct replica_key key = {.vsid = vsid, .position = position};
-		__u32 *ifindex = bpf_map_lookup_elem(&local_replicas, &key);
-		if (!ifindex)
+		struct port_key *to = bpf_map_lookup_elem(&local_replicas, &key);
+		if (!to)
 			break;
-		if (*ifindex != skb->ingress_ifindex)
-			bpf_clone_redirect(skb, *ifindex, 0);
+		if (to->ifindex == skb->ingress_ifindex || push_tag(skb, to->vid))
+			continue;
+		bpf_clone_redirect(skb, to->ifindex, 0);
+		pop_tag(skb, to->vid);
 	}
 }
 

@@ -13,6 +13,20 @@ struct {
 	__type(value, struct record_key);
 } record_keys SEC(".maps");
 
+/* By number: the keys of ports. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* set at load */
+	__type(key, __u32);
+	__type(value, struct port_key);
+} port_keys SEC(".maps");
+
+static __always_inline struct port *port_of(__u32 number)
+{
+	struct port_key *key = bpf_map_lookup_elem(&port_keys, &number);
+	return key ? bpf_map_lookup_elem(&ports, key) : 0;
+}
+
 static __always_inline struct record *record_of(__u32 number)
 {
 	struct record_key *key = bpf_map_lookup_elem(&record_keys, &number);
@@ -22,8 +36,9 @@ static __always_inline struct record *record_of(__u32 number)
 /* An inner frame that does not fit: its first fragment leaves, the rest comes round again. */
 static __always_inline int fragment(struct __sk_buff *skb, __u32 mark)
 {
-	__u32 ifindex = SLOW_PATH_PORT(mark);
-	struct port *port = bpf_map_lookup_elem(&ports, &ifindex);
+	struct port *port = port_of(SLOW_PATH_PORT(mark));
+	if (nve.pcp_to_dscp)
+		skb->cb[0] = SLOW_PATH_PRIORITY(mark);
 	struct record *record = record_of(SLOW_PATH_RECORD(mark));
 	if (!port || !record || record->ifindex)
 		return drop(skb, 0, DROP_MALFORMED);

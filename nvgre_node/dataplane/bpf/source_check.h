@@ -32,30 +32,30 @@ static __always_inline int same_mac(const __u8 *a, const __u8 *b)
 	return !difference;
 }
 
-static __always_inline int is_own_address(__u32 ifindex, __u32 version, const struct in6_addr *address)
+static __always_inline int is_own_address(__u32 port, __u32 version, const struct in6_addr *address)
 {
-	struct source_key key = {.ifindex = ifindex, .version = version, .address = *address};
+	struct source_key key = {.port = port, .version = version, .address = *address};
 	return !!bpf_map_lookup_elem(&sources, &key);
 }
 
-static __always_inline int is_own_address4(__u32 ifindex, __be32 address)
+static __always_inline int is_own_address4(__u32 port, __be32 address)
 {
 	struct in6_addr padded = {.s6_addr32 = {address}};
-	return is_own_address(ifindex, 4, &padded);
+	return is_own_address(port, 4, &padded);
 }
 
-static __always_inline int is_own_packet4(const struct __sk_buff *skb, __u32 ifindex, const struct inner_packet *packet)
+static __always_inline int is_own_packet4(const struct __sk_buff *skb, __u32 port, const struct inner_packet *packet)
 {
 	__be16 ports[2];
 	if (packet->source.s6_addr32[0])
-		return is_own_address(ifindex, 4, &packet->source);
+		return is_own_address(port, 4, &packet->source);
 	if (packet->protocol != IPPROTO_UDP || !packet->at || packet->destination.s6_addr32[0] != 0xffffffff)
 		return 0;
 	return !bpf_skb_load_bytes(skb, packet->at, ports, sizeof(ports)) && ports[0] == bpf_htons(DHCP_CLIENT) &&
 	       ports[1] == bpf_htons(DHCP_SERVER);
 }
 
-static __always_inline int is_own_arp(const struct __sk_buff *skb, __u32 ifindex, const __u8 *mac)
+static __always_inline int is_own_arp(const struct __sk_buff *skb, __u32 port, const __u8 *mac)
 {
 	struct arp arp;
 	if (bpf_skb_load_bytes(skb, ETH_HLEN, &arp, sizeof(arp)))
@@ -65,8 +65,8 @@ static __always_inline int is_own_arp(const struct __sk_buff *skb, __u32 ifindex
 	if (!same_mac(arp.sender_mac, mac))
 		return 0;
 	if (arp.sender)
-		return is_own_address4(ifindex, arp.sender);
-	return arp.operation == bpf_htons(ARP_REQUEST) && is_own_address4(ifindex, arp.target);
+		return is_own_address4(port, arp.sender);
+	return arp.operation == bpf_htons(ARP_REQUEST) && is_own_address4(port, arp.target);
 }
 
 /* Bytes of an ND message in front of its options. */
@@ -85,7 +85,7 @@ static __always_inline __u32 nd_bytes(__u8 message)
 }
 
 /* Whether a neighbour discovery message claims nothing but this VM's own addresses. */
-static __always_inline int is_own_nd(const struct __sk_buff *skb, __u32 ifindex, const struct inner_packet *packet,
+static __always_inline int is_own_nd(const struct __sk_buff *skb, __u32 port, const struct inner_packet *packet,
 				     __u8 message, int from_nobody, const __u8 *mac)
 {
 	__u32 option = packet->at + nd_bytes(message), end;
@@ -98,7 +98,7 @@ static __always_inline int is_own_nd(const struct __sk_buff *skb, __u32 ifindex,
 	if (message == NEIGHBOUR_ADVERTISEMENT || (message == NEIGHBOUR_SOLICITATION && from_nobody)) {
 		struct in6_addr target;
 		if (bpf_skb_load_bytes(skb, packet->at + 8, &target, sizeof(target)) ||
-		    !is_own_address(ifindex, 6, &target))
+		    !is_own_address(port, 6, &target))
 			return 0;
 	}
 	for (int i = 0; i < MAX_OPTIONS; i++) {
@@ -119,7 +119,7 @@ static __always_inline int may_come_from_nobody(__u8 message, const struct inner
 	return kind && packet->destination.s6_addr16[0] == bpf_htons(0xff02);
 }
 
-static __always_inline int is_own_packet6(const struct __sk_buff *skb, __u32 ifindex, const struct inner_packet *packet,
+static __always_inline int is_own_packet6(const struct __sk_buff *skb, __u32 port, const struct inner_packet *packet,
 					  const __u8 *mac)
 {
 	const __be32 *source = packet->source.s6_addr32;
@@ -127,7 +127,7 @@ static __always_inline int is_own_packet6(const struct __sk_buff *skb, __u32 ifi
 	__u8 message;
 	if (packet->protocol == UNKNOWN_PROTOCOL && !packet->later)
 		return 0;
-	if (!from_nobody && !is_own_address(ifindex, 6, &packet->source))
+	if (!from_nobody && !is_own_address(port, 6, &packet->source))
 		return 0;
 	if (packet->protocol != IPPROTO_ICMPV6 || !packet->at ||
 	    bpf_skb_load_bytes(skb, packet->at, &message, sizeof(message)))
@@ -136,11 +136,11 @@ static __always_inline int is_own_packet6(const struct __sk_buff *skb, __u32 ifi
 		return 0;
 	if (message < ND_FIRST || message > ND_LAST)
 		return 1;
-	return is_own_nd(skb, ifindex, packet, message, from_nobody, mac);
+	return is_own_nd(skb, port, packet, message, from_nobody, mac);
 }
 
 /* Whether the addresses in a frame are this port's. Not static: so the verifier judges it once and by itself. */
-__noinline int has_own_addresses(struct __sk_buff *skb, __u32 ifindex)
+__noinline int has_own_addresses(struct __sk_buff *skb, __u32 port)
 {
 	struct inner_packet packet;
 	__u8 mac[ETH_ALEN]; /* has been checked */
@@ -148,22 +148,22 @@ __noinline int has_own_addresses(struct __sk_buff *skb, __u32 ifindex)
 		return 0;
 	__be16 ethertype = ethertype_of(skb);
 	if (ethertype == bpf_htons(ETH_P_ARP))
-		return is_own_arp(skb, ifindex, mac);
+		return is_own_arp(skb, port, mac);
 	if (ethertype != bpf_htons(ETH_P_IP) && ethertype != bpf_htons(ETH_P_IPV6))
 		return 1;
 	read_inner(skb, &packet);
 	if (packet.version == 4)
-		return is_own_packet4(skb, ifindex, &packet);
-	return packet.version == 6 && is_own_packet6(skb, ifindex, &packet, mac);
+		return is_own_packet4(skb, port, &packet);
+	return packet.version == 6 && is_own_packet6(skb, port, &packet, mac);
 }
 
 /* Why a frame is not from the VM at this port, or DROP_REASONS. */
-static __always_inline enum drop source_fault(struct __sk_buff *skb, __u32 ifindex, const struct port *port,
+static __always_inline enum drop source_fault(struct __sk_buff *skb, const struct port *port,
 					      const struct ethhdr *eth)
 {
 	if (nve.source_check >= SOURCE_CHECK_MAC && !same_mac(eth->h_source, port->mac))
 		return DROP_SOURCE_MAC;
-	if (nve.source_check == SOURCE_CHECK_CA && !port->any_ca && !has_own_addresses(skb, ifindex))
+	if (nve.source_check == SOURCE_CHECK_CA && !port->any_ca && !has_own_addresses(skb, port->number))
 		return DROP_SOURCE_CA;
 	return DROP_REASONS;
 }

@@ -2,6 +2,7 @@
 #pragma once
 #include <linux/tcp.h>
 #include "icmp.h"
+#include "vlan.h"
 
 /* Bytes of TCP or UDP header at `l4`, else 0. */
 static __always_inline __u32 l4_header_length(__u8 protocol, const void *l4, const void *end)
@@ -47,7 +48,7 @@ static __always_inline int too_big(struct __sk_buff *skb, const struct port *por
 		.type6 = ICMPV6_PACKET_TOO_BIG,
 		.mtu = mtu,
 	};
-	if (icmp_error(skb, &said))
+	if (icmp_error(skb, &said) || push_tag(skb, port->vid))
 		return action;
 	subnet->told_too_big++;
 	return bpf_redirect(skb->ingress_ifindex, 0);

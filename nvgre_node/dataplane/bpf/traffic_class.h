@@ -3,7 +3,7 @@
  * byte that IPv4 once called type of service: DSCP in its upper six bits, ECN in its lower two.
  */
 #pragma once
-#include "policy.h"
+#include "vlan.h"
 
 #define ECN_MASK 0x03
 #define ECN_NOT_ECT 0x00
@@ -47,11 +47,14 @@ static __always_inline __be16 first_word(const struct __sk_buff *skb, __u32 at)
 /* What the outer header of this frame gets. What is not IP has neither DSCP nor ECN to copy (RFC 9601 section 4). */
 static __always_inline __u8 outer_traffic_class(const struct __sk_buff *skb)
 {
+	__u8 dscp = dscp_of_priority(skb);
 	if (!nve.copy_dscp && !nve.copy_ecn)
-		return nve.dscp;
+		return dscp == NO_DSCP ? nve.dscp : dscp;
 	__be16 word = first_word(skb, 0);
 	__u8 inner = word ? traffic_class_in(word) : 0;
-	return (nve.copy_dscp ? inner & ~ECN_MASK : nve.dscp) | (nve.copy_ecn ? inner & ECN_MASK : 0);
+	if (dscp == NO_DSCP)
+		dscp = nve.copy_dscp ? inner & ~ECN_MASK : nve.dscp;
+	return dscp | (nve.copy_ecn ? inner & ECN_MASK : 0);
 }
 
 /* The table of RFC 6040 section 4.2, except for CE on Not-ECT, which has no place in it. */

@@ -6,14 +6,19 @@ what is counted. It touches nothing and remembers nothing; the data planes are t
 files in `bpf/` that do the same in the kernel.
 """
 
+from nvgre_node.dataplane.base import NO_SUBNET, Drop
 from nvgre_node.dataplane.model.decapsulate import from_uplink
 from nvgre_node.dataplane.model.encapsulate import from_port
-from nvgre_node.dataplane.model.state import Counted, Path, Result, State
+from nvgre_node.dataplane.model.state import Counted, Path, Result, State, dropped
+from nvgre_node.dataplane.model.vlan import selected
 
 __all__ = ["Counted", "Path", "Result", "State", "handle"]
 
 
 def handle(state: State, interface: str, frame: bytes) -> Result:
     """What the NVE does with a frame that came in on an interface."""
-    port = state.port(interface)
-    return from_uplink(state, frame) if port is None else from_port(state, port, frame)
+    ports = state.policy.ports_at(interface)
+    if not ports:
+        return from_uplink(state, frame)
+    port = selected(ports, frame)
+    return dropped(NO_SUBNET, port) if isinstance(port, Drop) else from_port(state, port, frame)

@@ -10,6 +10,7 @@ from nvgre_node.dataplane.base import NO_SUBNET, Drop
 from nvgre_node.dataplane.model.headers import FRAGMENT, checksum, ethertype, is_group
 from nvgre_node.dataplane.model.state import Result, State, dropped
 from nvgre_node.dataplane.model.traffic_class import with_outer_traffic_class
+from nvgre_node.dataplane.model.vlan import delivered
 from nvgre_node.groups import group_mac
 from nvgre_node.policy import Address, UnknownUnicast
 from nvgre_node.wire import (
@@ -123,6 +124,6 @@ def deliver(state: State, vsid: int, arrival: Arrival, inner: bytes) -> Result:
     frame = with_outer_traffic_class(state.policy.nve, arrival.traffic_class, inner)
     if frame is None:
         return dropped(vsid, Drop.CE_ON_NOT_ECT)
-    ports = state.ports_in(vsid) if for_all or record is None else [record.vm]
+    ports = state.ports_in(vsid) if for_all or record is None else [state.policy.port_of(record)]
     counted = {(vsid, "decapsulated"): 1, (vsid, "decapsulated_bytes"): len(frame)}
-    return Result(out=tuple((port, frame) for port in ports), counted=counted)
+    return Result(out=tuple(delivered(port, frame) for port in ports), counted=counted)

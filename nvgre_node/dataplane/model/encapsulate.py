@@ -14,6 +14,7 @@ from nvgre_node.dataplane.model.source_check import source_fault
 from nvgre_node.dataplane.model.state import Counted, Path, Result, State, dropped
 from nvgre_node.dataplane.model.too_big import too_big
 from nvgre_node.dataplane.model.traffic_class import outer_traffic_class
+from nvgre_node.dataplane.model.vlan import delivered, with_dscp_of
 from nvgre_node.policy import Address, FlowIds, LookupRecord, Neighbours, Port, TooBig, UnknownUnicast
 from nvgre_node.wire import (
     ETHERNET_BYTES,
@@ -33,6 +34,7 @@ _LARGEST_IP_PACKET = 0xFFFF
 def from_port(state: State, port: Port, frame: bytes) -> Result:
     """A VM sends a frame: to everybody in its virtual subnet, to a VM of this host, or to another NVE."""
     vsid, untagged = port.vsid, strip_tags(frame)
+    state = state.treating(with_dscp_of(state.policy.nve, frame))
     if untagged is None:
         return dropped(vsid, Drop.TAG_DEPTH)
     if len(untagged) < ETHERNET_BYTES:
@@ -50,9 +52,9 @@ def from_port(state: State, port: Port, frame: bytes) -> Result:
             return flood(state, port, untagged)
         return dropped(vsid, Drop.UNKNOWN_UNICAST)
     if state.policy.is_local(record):
-        if record.vm == port.interface:
+        if record.vm == port.name:
             return dropped(vsid, Drop.OWN_ADDRESS)
-        return Result(out=((record.vm, untagged),), counted={(vsid, "local"): 1})
+        return Result(out=(delivered(state.policy.port_of(record), untagged),), counted={(vsid, "local"): 1})
     return to_nve(state, port, record, untagged)
 
 
@@ -90,7 +92,7 @@ def flood(state: State, port: Port, frame: bytes) -> Result:
     A subnet without a group has N-way unicast: a copy to each other NVE of it (B5).
     """
     vsid = port.vsid
-    out = [(other, frame) for other in state.ports_in(vsid) if other != port.interface]
+    out = [delivered(other, frame) for other in state.ports_in(vsid) if other.interface != port.interface]
     counted: Counter[Counted] = Counter()
     group = state.policy.group(vsid, frame[:6])
     for pa in (group,) if group else state.policy.replicas.get(vsid, ()):

@@ -19,6 +19,7 @@ from nvgre_node.dataplane.base import Drop
 from nvgre_node.dataplane.model.headers import ICMPV6, checksum, ethertype, with_checksum
 from nvgre_node.dataplane.model.source_check import ARP_BYTES, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION
 from nvgre_node.dataplane.model.state import Result, State, dropped
+from nvgre_node.dataplane.model.vlan import delivered
 from nvgre_node.policy import Address, LookupRecord, Port, RecordType
 from nvgre_node.wire import ETHERNET_BYTES, ETHERTYPE_ARP, ETHERTYPE_IPV6, IPV6_BYTES, octets
 
@@ -45,9 +46,9 @@ def proxied(state: State, port: Port, frame: bytes) -> Result | None:
         return None
     record = state.record_of_ca(vsid, message.target)
     if message.asks and record is not None:
-        if record.vm == port.interface and state.policy.is_local(record):
+        if record.vm == port.name and state.policy.is_local(record):
             return dropped(vsid, Drop.OWN_ADDRESS)
-        return Result(out=((port.interface, answer(frame, record)),), counted={(vsid, "answered"): 1})
+        return Result(out=(delivered(port, answer(frame, record)),), counted={(vsid, "answered"): 1})
     if any(r.type is RecordType.L2ONLY for r in state.policy.records if r.vsid == vsid):
         return None
     return dropped(vsid, Drop.UNKNOWN_NEIGHBOUR if message.asks else Drop.ANNOUNCEMENT)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nvgre_node.dataplane.base import Drop
-from nvgre_node.policy import UNKNOWN_CA, Address, LookupRecord, NvePolicy, Port
+from nvgre_node.policy import UNKNOWN_CA, Address, LookupRecord, Nve, NvePolicy, Port
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class State:
     uplink_macs: frozenset[bytes]
     paths: Mapping[Address, Path]
 
-    def port(self, interface: str) -> Port | None:
-        """The VM's port of a name, or None for an uplink."""
-        return next((port for port in self.policy.ports if port.interface == interface), None)
+    def treating(self, nve: Nve) -> State:
+        """The same, with an NVE that chooses otherwise for one frame."""
+        return self if nve is self.policy.nve else replace(self, policy=replace(self.policy, nve=nve))
 
-    def ports_in(self, vsid: int) -> list[str]:
+    def ports_in(self, vsid: int) -> list[Port]:
         """The ports of a virtual subnet on this host."""
-        return [port.interface for port in self.policy.ports if port.vsid == vsid]
+        return [port for port in self.policy.ports if port.vsid == vsid]
 
     def record(self, vsid: int, mac: bytes) -> LookupRecord | None:
         """The lookup record of a MAC address in a virtual subnet."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.dataplane.model.icmp import Error, error_about
 from nvgre_node.dataplane.model.state import Result, State
+from nvgre_node.dataplane.model.vlan import delivered
 from nvgre_node.policy import Port, TooBig
 
 
@@ -19,4 +20,4 @@ def too_big(state: State, port: Port, frame: bytes, mtu: int) -> Result:
     answer = error_about(frame, error) if state.policy.nve.too_big is not TooBig.DROP else None
     if answer is None:
         return Result(counted=counted)
-    return Result(out=((port.interface, answer),), counted=counted | {(port.vsid, "told_too_big"): 1})
+    return Result(out=(delivered(port, answer),), counted=counted | {(port.vsid, "told_too_big"): 1})

@@ -103,3 +103,26 @@ def test_a_link_between_routers_is_there_once(tmp_path: Path) -> None:
         ("r2", "host3"),
     ]
     assert [str(address) for address in fabric.addresses("r2")] == ["192.168.9.2/24", "192.168.3.1/24"]
+
+
+def test_a_vm_on_a_trunk_port_is_one_for_each_vlan(tmp_path: Path) -> None:
+    trunk = "{host: host1, subnet: red_net, ca: 10.0.0.1, trunk: {10: {subnet: red_dmz, ca: 10.0.1.1}}}"
+    net = "red_net: {vsid: 5000, prefixes: [10.0.0.0/24, fd00:10::/64]}"
+    dmz = net + "\n      red_dmz: {vsid: 5001, prefixes: 10.0.1.0/24}"
+    text = edited(
+        FLAT,
+        {
+            "{subnet: red_net, host: host1, ca: [10.0.0.1, fd00:10::1]}": trunk,
+            net: dmz,
+        },
+    )
+    policy = loaded(text, tmp_path).policy
+
+    vms = {vm.name: (vm.node, vm.vid, policy.vsid_of(vm), vm.mac) for vm in policy.vms if vm.node == "red1"}
+    mac = "02:00:0a:00:00:01"  # one interface, one address
+    assert vms == {"red1": ("red1", None, 5000, mac), "red1.10": ("red1", 10, 5001, mac)}
+    ports = policy.for_host("host1").ports_at("red1")
+    assert [(port.name, port.interface, port.vid, port.vsid) for port in ports] == [
+        ("red1", "red1", None, 5000),
+        ("red1.10", "red1", 10, 5001),
+    ]

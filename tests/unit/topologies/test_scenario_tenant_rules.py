@@ -201,6 +201,57 @@ TENANT_RULES: list[Case] = [
             "3:15: mtu.tenant: a tenant MTU of 1279 is too small for the IPv6 prefix of red_net (at least 1280, RFC 8200 section 5)"
         ],
     ),
+    Case(
+        "two VLAN ids of one subnet",
+        {
+            "red1: {subnet: red_net, host: host1, ca: [10.0.0.1, fd00:10::1]}": "red1: {host: host1, trunk: {10: {subnet: red_net, ca: 10.0.0.1}, 20: {subnet: red_net, ca: 10.0.0.3}}}"
+        },
+        [
+            "12:85: tenants.red.vms.red1.trunk[20].subnet: red_net is that of its VLAN 10 too (one VLAN id per virtual subnet)"
+        ],
+    ),
+    Case(
+        "a subnet tagged and untagged",
+        {
+            "red1: {subnet: red_net, host: host1, ca: [10.0.0.1, fd00:10::1]}": "red1: {host: host1, subnet: red_net, ca: 10.0.0.1, trunk: {10: {subnet: red_net, ca: 10.0.0.3}}}"
+        },
+        [
+            "12:79: tenants.red.vms.red1.trunk[10].subnet: red_net is that of its untagged frames too (one VLAN id per virtual subnet)"
+        ],
+    ),
+    Case(
+        "a VLAN in a subnet of another tenant",
+        {
+            "red1: {subnet: red_net, host: host1, ca: [10.0.0.1, fd00:10::1]}": "red1: {host: host1, trunk: {10: {subnet: blue_net, ca: 10.0.0.1}}}"
+        },
+        ["12:48: tenants.red.vms.red1.trunk[10].subnet: tenant red has no subnet blue_net (tenant blue has one)"],
+    ),
+    Case(
+        "a CA of a VLAN outside its prefix",
+        {
+            "red1: {subnet: red_net, host: host1, ca: [10.0.0.1, fd00:10::1]}": "red1: {host: host1, trunk: {10: {subnet: red_net, ca: 10.9.0.1}}}"
+        },
+        [
+            "12:61: tenants.red.vms.red1.trunk[10].ca: 10.9.0.1 is outside every prefix of red_net (which has 10.0.0.0/24, fd00:10::/64)"
+        ],
+    ),
+    Case(
+        "a subnet of untagged frames without a CA",
+        {
+            "red1: {subnet: red_net, host: host1, ca: [10.0.0.1, fd00:10::1]}": "red1: {host: host1, subnet: red_net, trunk: {10: {subnet: red_net, ca: 10.0.0.3}}}"
+        },
+        [
+            "12:13: tenants.red.vms.red1.ca: is missing (such as ca: 10.1.1.11)",
+            "12:65: tenants.red.vms.red1.trunk[10].subnet: red_net is that of its untagged frames too (one VLAN id per virtual subnet)",
+        ],
+    ),
+    Case(
+        "a trunk port on a host that there is not",
+        {
+            "red1: {subnet: red_net, host: host1, ca: [10.0.0.1, fd00:10::1]}": "red1: {host: host9, trunk: {10: {subnet: red_net, ca: 10.0.0.3}}}"
+        },
+        ["12:20: tenants.red.vms.red1.host: no host is called host9 (did you mean host2? there are: host1, host2)"],
+    ),
 ]
 
 

@@ -222,6 +222,49 @@ VALUES: list[Case] = [
         {"[[host1, host2]]": "[[host1, host1]]"},
         ["6:9: links[0]: joins 'host1' to itself (name two hosts)"],
     ),
+    Case(
+        "a VLAN id that is none",
+        {
+            "red1: {subnet: red_net, host: host1, ca: [10.0.0.1, fd00:10::1]}": "red1: {host: host1, trunk: {0: {subnet: red_net, ca: 10.0.0.1}}}"
+        },
+        ["12:35: tenants.red.vms.red1.trunk[0]: a VLAN id of 0 is too small (use 1 to 4094)"],
+    ),
+    Case(
+        "a VLAN id that is reserved",
+        {
+            "red1: {subnet: red_net, host: host1, ca: [10.0.0.1, fd00:10::1]}": "red1: {host: host1, trunk: {4095: {subnet: red_net, ca: 10.0.0.1}}}"
+        },
+        ["12:35: tenants.red.vms.red1.trunk[4095]: a VLAN id of 4095 is too large (use 1 to 4094)"],
+    ),
+    Case(
+        "a VLAN id by a name",
+        {
+            "red1: {subnet: red_net, host: host1, ca: [10.0.0.1, fd00:10::1]}": "red1: {host: host1, trunk: {blue: {subnet: red_net, ca: 10.0.0.1}}}"
+        },
+        ["12:35: tenants.red.vms.red1.trunk.blue: 'blue' is not a whole number (use 1 to 4094)"],
+    ),
+    Case(
+        "a VLAN without a CA",
+        {
+            "red1: {subnet: red_net, host: host1, ca: [10.0.0.1, fd00:10::1]}": "red1: {host: host1, trunk: {10: {subnet: red_net}}}"
+        },
+        ["12:39: tenants.red.vms.red1.trunk[10].ca: is missing (such as ca: 10.1.1.11)"],
+    ),
+    Case(
+        "a trunk port without VLANs",
+        {"red1: {subnet: red_net, host: host1, ca: [10.0.0.1, fd00:10::1]}": "red1: {host: host1, trunk: {}}"},
+        ["12:34: tenants.red.vms.red1.trunk: is empty"],
+    ),
+    Case(
+        "a priority of more than three bits",
+        {"hosts:\n": "nve: {pcp_to_dscp: {8: 46}}\nhosts:\n"},
+        ["3:21: nve.pcp_to_dscp[8]: a PCP of 8 is too large (use 0 to 7)"],
+    ),
+    Case(
+        "a priority that becomes no DSCP",
+        {"hosts:\n": "nve: {pcp_to_dscp: {5: 64}}\nhosts:\n"},
+        ["3:24: nve.pcp_to_dscp[5]: a DSCP of 64 is too large (use 0 to 63)"],
+    ),
 ]
 
 
@@ -244,7 +287,7 @@ SHAPES: list[Case] = [
         "a key that is misspelt further down",
         {"mac: 02:00:00:00:0b:01": "mack: 02:00:00:00:0b:01"},
         [
-            "18:60: tenants.blue.vms.blue1.mack: is not a key of this language (did you mean mac? there are: ca, host, mac, pa, record, subnet)"
+            "18:60: tenants.blue.vms.blue1.mack: is not a key of this language (did you mean mac? there are: ca, host, mac, pa, record, subnet, trunk)"
         ],
     ),
     Case(
@@ -256,8 +299,8 @@ SHAPES: list[Case] = [
         "several that are missing",
         {"{subnet: red_net, host: host1, ca: [10.0.0.1, fd00:10::1]}": "{}"},
         [
-            "12:13: tenants.red.vms.red1.subnet: is missing (such as subnet: NAME, one of the tenant's subnets)",
             "12:13: tenants.red.vms.red1.host: is missing (such as host: NAME, one of the hosts)",
+            "12:13: tenants.red.vms.red1.subnet: is missing (such as subnet: NAME, one of the tenant's subnets)",
             "12:13: tenants.red.vms.red1.ca: is missing (such as ca: 10.1.1.11)",
         ],
     ),
