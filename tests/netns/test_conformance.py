@@ -139,9 +139,9 @@ FAULTS = {
         ("F2",),
     ),
     "VMs may send 0x9100": Fault(
-        Mutant("nvgre.bpf.c", "vlan_present || is_tag(skb->protocol);", "vlan_present;"), sending.hopeless_tags, ("I4",)
+        Mutant("vlan.h", "vlan_present || is_tag(skb->protocol);", "vlan_present;"), sending.hopeless_tags, ("I4",)
     ),
-    "one tag is taken off": Fault(Mutant("nvgre.bpf.c", "MAX_TAGS 4", "MAX_TAGS 1"), sending.tags, ("I5",)),
+    "one tag is taken off": Fault(Mutant("vlan.h", "MAX_TAGS 4", "MAX_TAGS 1"), sending.tags, ("I5",)),
     "tags are let in": Fault(
         Mutant("decapsulate.h", "if (is_tag(head.eth.h_proto))", "if (0)"), receiving.inner_tags, ("I6", "I7")
     ),

@@ -47,7 +47,7 @@ MUTANTS = {
         "nvgre.bpf.c", "find_record(port->vsid, eth->h_dest)", "find_record(6000, eth->h_dest)"
     ),
     "inner tags (I6)": without("decapsulate.h", "is_tag(head.eth.h_proto)"),
-    "0x9100 from a VM (I4)": Mutant("nvgre.bpf.c", "return skb->vlan_present || is_tag(skb->protocol);", "return 0;"),
+    "0x9100 from a VM (I4)": Mutant("vlan.h", "return skb->vlan_present || is_tag(skb->protocol);", "return 0;"),
     "reserved VSIDs (V1, V2)": Mutant("decapsulate.h", "vsid < VSID_FIRST || vsid > VSID_LAST", "0"),
     "the source PA (C1)": Mutant("decapsulate.h", "return DROP_SOURCE_PA;", "return DROP_REASONS;"),
     "outer fragments (F2)": without("decapsulate.h", "outer->ip.frag_off & bpf_htons(IP_FRAGMENT)"),
@@ -63,8 +63,10 @@ MUTANTS = {
     "our own PA": Mutant("decapsulate.h", "is_own_pa4(outer->ip.daddr) :", "1 :"),
     "our own MAC": Mutant("decapsulate.h", "skb->pkt_type == PACKET_HOST ?", "1 ?"),
     "split horizon": Mutant("decapsulate.h", "record ? !record->ifindex : !nve.flood_unknown", "!record"),
-    "the sender's own port": without("nvgre.bpf.c", "record->ifindex == ifindex"),
-    "no copy back to the sender (B5)": Mutant("replicate.h", "if (*ifindex != skb->ingress_ifindex)", "if (1)"),
+    "the sender's own port": without(
+        "nvgre.bpf.c", "record->ifindex == skb->ingress_ifindex && record->vid == port->vid"
+    ),
+    "no copy back to the sender (B5)": Mutant("replicate.h", "to->ifindex == skb->ingress_ifindex ||", ""),
     "what does not fit (F1)": without("encapsulate.h", "found == BPF_FIB_LKUP_RET_FRAG_NEEDED"),
     "DF (F5)": Mutant("encapsulate.h", "bpf_htons(IP_DF)", "0"),
     "FlowID (G8)": Mutant("encapsulate.h", "nve.flowid_from_flow ? to->flow : 0", "0"),

@@ -160,7 +160,7 @@ MUTANTS = {
     "the MAC address": Mutant("source_check.h", "nve.source_check >= SOURCE_CHECK_MAC", "0"),
     "addresses at all": Mutant("source_check.h", "nve.source_check == SOURCE_CHECK_CA", "0"),
     "IPv4 addresses": Mutant(
-        "source_check.h", "return is_own_address(ifindex, 4, &packet->source);", "return 1;"
+        "source_check.h", "return is_own_address(port, 4, &packet->source);", "return 1;"
     ),
     "DHCP's ports": Mutant("source_check.h", "ports[0] == bpf_htons(DHCP_CLIENT)", "1"),
     "DHCP's destination": Mutant("source_check.h", "packet->destination.s6_addr32[0] != 0xffffffff", "0"),
@@ -170,13 +170,13 @@ MUTANTS = {
         "arp.protocol != bpf_htons(ETH_P_IP) || arp.hardware_bytes != ETH_ALEN || arp.protocol_bytes != 4",
     ),
     "ARP's sender MAC": without("source_check.h", "!same_mac(arp.sender_mac, mac)"),
-    "ARP's sender address": Mutant("source_check.h", "return is_own_address4(ifindex, arp.sender);", "return 1;"),
-    "ARP probes": Mutant("source_check.h", "&& is_own_address4(ifindex, arp.target)", ""),
+    "ARP's sender address": Mutant("source_check.h", "return is_own_address4(port, arp.sender);", "return 1;"),
+    "ARP probes": Mutant("source_check.h", "&& is_own_address4(port, arp.target)", ""),
     "ARP replies of nobody": Mutant("source_check.h", "arp.operation == bpf_htons(ARP_REQUEST) &&", ""),
     "ARP that is too short": Mutant(
         "source_check.h", "&arp, sizeof(arp)))\n\t\treturn 0;", "&arp, sizeof(arp)))\n\t\treturn 1;"
     ),
-    "IPv6 addresses": without("source_check.h", "!from_nobody && !is_own_address(ifindex, 6, &packet->source)"),
+    "IPv6 addresses": without("source_check.h", "!from_nobody && !is_own_address(port, 6, &packet->source)"),
     "the IP version of an address": Mutant("source_check.h", ".version = version, .address", ".version = 4, .address"),
     "who may have no IPv6 address": without("source_check.h", "from_nobody && !may_come_from_nobody(message, packet)"),
     "nobody's UDP": Mutant("source_check.h", "return !from_nobody;", "return 1;"),
