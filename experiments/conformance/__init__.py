@@ -11,6 +11,7 @@ from experiments.conformance import (
     addressing,
     grouping,
     guarding,
+    monitoring,
     reaching,
     receiving,
     rows,
@@ -73,7 +74,7 @@ def outcome(context: Context, findings: Sequence[Finding], journal: Journal | No
 def _as_it_is(context: Context, journal: Journal) -> Iterator[Finding]:
     """The rows that the scenario can show as it is."""
     policy = context.scenario.policy
-    todo = (*reaching.REACHING, *sending.SENDING, *receiving.RECEIVING, *traffic_class.ROWS)
+    todo = (*reaching.REACHING, *sending.SENDING, *receiving.RECEIVING, *traffic_class.ROWS, *monitoring.MONITORING)
     with NvgreNet(context.scenario, context.dataplane) as net, Lab(net, policy, context.seed, journal) as lab:
         for number, row in enumerate(todo):
             context.progress(number, len(todo) + 1, (row.__doc__ or "").split(":")[0])

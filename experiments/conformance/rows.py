@@ -162,7 +162,7 @@ ROWS = (
     _never("F4", "4.4", "desc", "path MTU discovery or configuration sees to that", "the experiment mtu measures it"),
     _row("F5", "4.4", "inferred", "DF is set, so that nobody fragments on the way"),
     # Devices, scale, security
-    _not_yet("D1", "4.9", "desc", "devices on the way can read the VSID", "no device of the underlay looks"),
+    _row("D1", "4.9", "desc", "devices on the way can account traffic per VSID"),
     _never("D2", "4.9", "desc", "offloads become aware of NVGRE", "the experiment throughput switches them"),
     _never("D3", "4.9", "SHOULD", "an NVE translates IPsec offload requests", "there is no such hardware"),
     _never("D4", "4.9", "desc", "lossless Ethernet may not fit", "the underlay has none"),

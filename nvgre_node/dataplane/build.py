@@ -15,8 +15,8 @@ OUTPUT = Path(__file__).parents[2] / "build"
 _FLAGS = ["-O2", "-g", "-Wall", "-Werror", "-target", "bpf"]
 
 
-def object_file() -> Path:
-    """The compiled programs; compiled now if these sources have not been compiled before.
+def object_file(name: str = "nvgre") -> Path:
+    """The compiled programs of a source `NAME.bpf.c`; compiled now if these sources have not been compiled before.
 
     Raises:
         MissingError: no clang, or it refuses the sources (usually for want of libbpf's headers).
@@ -24,17 +24,17 @@ def object_file() -> Path:
     digest = hashlib.sha256()
     for source in sorted(SOURCES.iterdir()):
         digest.update(source.read_bytes())
-    target = OUTPUT / f"nvgre-{digest.hexdigest()[:12]}.bpf.o"
-    return target if target.exists() else compile_programs(SOURCES, target)
+    target = OUTPUT / f"{name}-{digest.hexdigest()[:12]}.bpf.o"
+    return target if target.exists() else compile_programs(SOURCES, target, name)
 
 
-def compile_programs(sources: Path, target: Path) -> Path:
+def compile_programs(sources: Path, target: Path, name: str = "nvgre") -> Path:
     """Compiles the programs in a folder of sources; the target appears whole or not at all. Raises as object_file."""
     target.parent.mkdir(exist_ok=True)
     fresh = target.with_suffix(f".{os.getpid()}")
     multiarch = sysconfig.get_config_var("MULTIARCH")  # where Debian keeps <asm/types.h>
     include = [f"-I/usr/include/{multiarch}"] if multiarch else []
-    command = ["clang", *_FLAGS, *include, "-c", str(sources / "nvgre.bpf.c"), "-o", str(fresh)]
+    command = ["clang", *_FLAGS, *include, "-c", str(sources / f"{name}.bpf.c"), "-o", str(fresh)]
     try:
         subprocess.run(command, check=True, capture_output=True, text=True)
     except FileNotFoundError as error:

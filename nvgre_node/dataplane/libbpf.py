@@ -221,7 +221,7 @@ class Object:
         created = _libbpf().bpf_tc_hook_create(c.byref(hook))
         if created != -17:  # EEXIST: somebody has made the clsact qdisc already
             _check(created, f"clsact on interface {ifindex}")
-        opts = _TcOpts(sz=c.sizeof(_TcOpts), prog_fd=self._program(program), handle=1, priority=1)
+        opts = _TcOpts(sz=c.sizeof(_TcOpts), prog_fd=self.program(program), handle=1, priority=1)
         _check(_libbpf().bpf_tc_attach(c.byref(hook), c.byref(opts)), f"attach {program} to interface {ifindex}")
 
     def test_run(self, program: str, frame: bytes, ifindex: int, repeat: int = 1) -> Verdict:
@@ -238,10 +238,11 @@ class Object:
             ctx_size_in=c.sizeof(context),
             repeat=repeat,
         )
-        _check(_libbpf().bpf_prog_test_run_opts(self._program(program), c.byref(opts)), f"test run of {program}")
+        _check(_libbpf().bpf_prog_test_run_opts(self.program(program), c.byref(opts)), f"test run of {program}")
         return Verdict(opts.retval, out.raw[: opts.data_size_out], opts.duration)
 
-    def _program(self, name: str) -> int:
+    def program(self, name: str) -> int:
+        """The file descriptor of a program, which lives as long as the object."""
         found = _libbpf().bpf_object__find_program_by_name(self._pointer, name.encode())
         return int(_libbpf().bpf_program__fd(c.c_void_p(_opened(found, f"no program {name}"))))
 

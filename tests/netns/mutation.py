@@ -17,14 +17,14 @@ class Mutant:
     text: str
     instead: str
 
-    def compiled(self, folder: Path) -> Path:
+    def compiled(self, folder: Path, program: str = "nvgre") -> Path:
         """The programs with this change, which must be there to be made."""
         sources = folder / "bpf"
         shutil.copytree(build.SOURCES, sources)
         text = (sources / self.file).read_text()
         assert self.text in text, "the sources have moved on: so must this mutant"
         (sources / self.file).write_text(text.replace(self.text, self.instead))
-        return build.compile_programs(sources, folder / "mutant.bpf.o")
+        return build.compile_programs(sources, folder / "mutant.bpf.o", program)
 
 
 def without(file: str, condition: str) -> Mutant:

@@ -16,6 +16,7 @@ from experiments.conformance import (
     addressing,
     grouping,
     guarding,
+    monitoring,
     reaching,
     receiving,
     rows,
@@ -125,6 +126,11 @@ class Fault:
 
 
 FAULTS = {
+    "the NVE counts what it does not send": Fault(
+        Mutant("encapsulate.h", "subnet->encapsulated += packets_in(skb);", "subnet->encapsulated += 2;"),
+        monitoring.monitored,
+        ("D1",),
+    ),
     "every VSID is Contoso's": Fault(
         Mutant("decapsulate.h", "find_record(vsid, inner.h_dest)", "find_record(5001, inner.h_dest)"),
         reaching.same_addresses,
