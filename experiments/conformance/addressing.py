@@ -30,17 +30,19 @@ def families(lab: Lab) -> Iterator[Finding]:
 
 def one_pa_each(lab: Lab) -> Iterator[Finding]:
     """O6, U4: which PA serves whom is policy; each virtual subnet has one of its own here."""
+    used: set[str] = set()
     for pair in lab.pairs:
         lab.turn_to(*pair)
         (shot,) = lab.say(lab.ethernet() / mark())
-        outer = distinct(f"{o.source} -> {o.destination}" for p in shot.out[lab.sender.host] if (o := outer_of(p)))
+        seen = [o for p in shot.out[lab.sender.host] if (o := outer_of(p))]
+        used |= {str(pa) for o in seen for pa in (o.source, o.destination)}
+        outer = distinct(f"{o.source} -> {o.destination}" for o in seen)
         what, sent = f"the PAs of {lab.sender.subnet}", f"a unicast frame of {lab.sender.name}"
         yield Finding("O6", what, sent, f"{lab.pa(lab.sender)} -> {lab.pa(lab.receiver)}", outer)
         yield Finding("U4", what, sent, lab.to_receiver, shot.delivered)
-    used = len({lab.pa(vm) for pair in lab.pairs for vm in pair})
     hosts = len({vm.host for pair in lab.pairs for vm in pair})
     if len(lab.pairs) > 1:
-        yield Finding("O6", "PAs in use", f"{len(lab.pairs)} virtual subnets", f"{2 * hosts} PAs", f"{used} PAs")
+        yield Finding("O6", "PAs in use", f"{len(lab.pairs)} virtual subnets", f"{2 * hosts} PAs", f"{len(used)} PAs")
 
 
 def a_pa_per_flow(lab: Lab) -> Iterator[Finding]:
