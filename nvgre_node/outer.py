@@ -41,6 +41,16 @@ class Outer:
         return len(self.header) + len(self.payload)
 
     @property
+    def traffic_class(self) -> int:
+        """DSCP and ECN (O8)."""
+        return self.header[1] if self.version == 4 else (self.header[0] << 4 | self.header[1] >> 4) & 0xFF
+
+    @property
+    def ttl(self) -> int:
+        """TTL, or hop limit (O8)."""
+        return self.header[8] if self.version == 4 else self.header[7]
+
+    @property
     def is_gre(self) -> bool:
         """Whether it carries GRE (O1)."""
         return self.protocol == GRE_PROTOCOL

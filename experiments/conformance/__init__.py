@@ -17,6 +17,7 @@ from experiments.conformance import (
     rows,
     sending,
     traffic_class,
+    trunking,
     variants,
 )
 from experiments.conformance.journal import Journal
@@ -35,10 +36,11 @@ OTHERWISE: tuple[tuple[Variant, tuple[Tried, ...]], ...] = (
     (variants.at_the_limits, (sending.without_flow_ids, traffic_class.otherwise, sending.sizes, sending.at_both_ends)),
     (grouping.sharing, grouping.SHARING),
     (grouping.apart, grouping.APART),
-    (variants.over_ipv6, (addressing.families,)),
+    (variants.over_ipv6, (addressing.families, *traffic_class.ROWS)),
     (variants.a_pa_per_subnet, (addressing.one_pa_each,)),
     (variants.a_pa_per_flow, (addressing.a_pa_per_flow,)),
     (variants.guarded, guarding.GUARDING),
+    (trunking.trunks, trunking.TRUNKING),
 )
 """Variants of the scenario, and the rows that are tried on each."""
 _NO_EVIDENCE: Sample = {"packet": "", "capture": ""}

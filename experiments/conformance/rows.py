@@ -121,7 +121,7 @@ ROWS = (
     _row("I2", "3.2", "desc", "the inner frame check sequence stays behind"),
     _row("I3", "3.3", "desc", "the inner IP is version 4 or 6"),
     _row("I4", "3.3", "MUST NOT", "the inner frame has no 802.1Q tag"),
-    _row("I5", "3.3", "MUST", "the sender removes 802.1Q tags"),
+    _row("I5", "3.3", "MUST", "the sender removes 802.1Q tags; VLAN ids of a trunk port are virtual subnets"),
     _row("I6", "3.3", "MUST", "the receiver drops an inner frame with an 802.1Q tag"),
     _row("I7", "3.3", "inferred", "0x88a8 is a tag as well, on either side"),
     # Reserved VSIDs
@@ -180,6 +180,7 @@ ROWS = (
 
 CHOICES: Mapping[str, str] = {
     "O8": "TTL 64, ID 0; DSCP 0, the inner one left alone (RFC 2983, pipe); ECN copied out and combined in (RFC 6040)",
+    "I5": "tags of access ports say nothing; those delivered to trunk ports have PCP 0; policy may map PCPs to DSCPs",
     "G11": "strict: a packet with C or S set, or without a key, is dropped, each for a reason of its own",
     "B6": "dropped, unless the scenario says flood",
     "F2": "fragments are dropped, and never put together",

@@ -11,6 +11,7 @@ from scapy.packet import Packet
 
 from experiments.conformance.lab import NOBODY, Lab, Shot, distinct, mark
 from experiments.conformance.rows import Finding
+from nvgre_node.outer import Outer
 from nvgre_node.policy import COPY, Ecn, Nve
 
 _INNER_DSCP, _OUTER_DSCP = 10, 46  # AF11, EF
@@ -37,14 +38,15 @@ def sent(lab: Lab) -> Iterator[Finding]:
     nve = lab.policy.nve(lab.sender.host)
     kinds = {f"IPv{v}, {_NAMES[ecn]}": (v, ecn) for v in (4, 6) for ecn in range(4)}
     shots = lab.say(*(packet(lab, v, _INNER_DSCP, ecn) / mark() for v, ecn in kinds.values()), lab.ethernet() / mark())
-    yield _all(lab, shots, f"TTL {nve.ttl}", lambda ip: f"TTL {ip.ttl}")
-    yield _all(lab, shots, "ID 0, DF", lambda ip: f"ID {ip.id}, {ip.flags}")  # RFC 6864 section 4.1
+    yield _all(lab, shots, f"TTL {nve.ttl}", lambda outer: f"TTL {outer.ttl}")
+    if lab.outer_version == 4:  # RFC 6864 section 4.1: the ID of what is never fragmented says nothing
+        yield _all(lab, shots, "ID 0", lambda outer: f"ID {int.from_bytes(outer.header[4:6], 'big')}")
     dscp = _INNER_DSCP if nve.dscp == COPY else nve.dscp
-    yield _all(lab, shots[:-1], _dscp(nve, dscp), lambda ip: _dscp(nve, ip.tos >> 2))
-    yield _all(lab, shots[-1:], f"not IP, ECN {_NAMES[_NOT_ECT]}", lambda ip: f"not IP, ECN {_NAMES[ip.tos & 3]}")
+    yield _all(lab, shots[:-1], _dscp(nve, dscp), lambda outer: _dscp(nve, outer.traffic_class >> 2))
+    yield _all(lab, shots[-1:], f"not IP, {_NAMES[_NOT_ECT]} out", lambda outer: f"not IP, {_ecn(outer)} out")
     for what, shot in zip(kinds, shots, strict=False):
         ecn = kinds[what][1] if nve.ecn is Ecn.COPY else _NOT_ECT
-        said, seen = f"a packet of {lab.sender.name}, {what}", distinct(_NAMES[ip.tos & 3] for ip in _outer(lab, shot))
+        said, seen = f"a packet of {lab.sender.name}, {what}", distinct(map(_ecn, shot.carriers(lab.sender.host)))
         yield Finding("O8", f"ECN {nve.ecn}, {what} out", said, _NAMES[ecn], seen)
 
 
@@ -52,12 +54,17 @@ def _dscp(nve: Nve, value: int) -> str:
     return f"{'uniform' if nve.dscp == COPY else 'pipe'} model, DSCP {value} out"
 
 
-def _outer(lab: Lab, shot: Shot) -> list[IP]:
-    return [Ether(wire)[IP] for wire in shot.out[lab.sender.host]]
+def _ecn(outer: Outer) -> str:
+    return _NAMES[outer.traffic_class & 3]
 
 
-def _all(lab: Lab, shots: list[Shot], expected: str, read: Callable[[IP], str]) -> Finding:
-    seen = distinct(read(ip) for shot in shots for ip in _outer(lab, shot))
+def _marked(lab: Lab, inner: Packet, ecn: int) -> Packet:
+    """An inner frame in a packet with this outer ECN."""
+    return lab.nvgre(inner, **{"tos" if lab.outer_version == 4 else "tc": _OUTER_DSCP << 2 | ecn})
+
+
+def _all(lab: Lab, shots: list[Shot], expected: str, read: Callable[[Outer], str]) -> Finding:
+    seen = distinct(read(outer) for shot in shots for outer in shot.carriers(lab.sender.host))
     return Finding("O8", expected, f"{len(shots)} frames of {lab.sender.name}", expected, seen)
 
 
@@ -71,7 +78,7 @@ def received(lab: Lab) -> Iterator[Finding]:
                 what = f"IPv{version}, {_NAMES[inner]} in {_NAMES[outer]}"
                 yield _received(lab, what, version, (inner, outer), None if cell is None else dscp << 2 | cell)
     plain = bytes(lab.ethernet() / mark())
-    (shot,) = lab.inject(lab.nvgre(Ether(plain), tos=_OUTER_DSCP << 2 | _CE))
+    (shot,) = lab.inject(_marked(lab, Ether(plain), _CE))
     yield Finding(
         "O8", "not IP, in CE", "an experimental EtherType", lab.to_receiver, shot.recovered(plain), shot.reason
     )
@@ -81,8 +88,7 @@ def _received(lab: Lab, what: str, version: int, ecn: tuple[int, int], wanted: i
     """One cell: the inner packet arrives with the traffic class that is wanted, and is otherwise unchanged."""
     inner, outer = ecn
     payload = mark()
-    wire = lab.nvgre(packet(lab, version, _INNER_DSCP, inner) / payload, tos=_OUTER_DSCP << 2 | outer)
-    (shot,) = lab.inject(wire)
+    (shot,) = lab.inject(_marked(lab, packet(lab, version, _INNER_DSCP, inner) / payload, outer))
     said = f"{what}; inner DSCP {_INNER_DSCP}, outer {_OUTER_DSCP}"
     if wanted is None:
         return Finding("O8", what, said, NOBODY, shot.delivered, shot.reason)

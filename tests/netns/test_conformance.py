@@ -22,6 +22,7 @@ from experiments.conformance import (
     rows,
     sending,
     traffic_class,
+    trunking,
     variants,
 )
 from experiments.conformance.journal import Journal
@@ -228,6 +229,21 @@ FAULTS = {
     ),
     "CE on Not-ECT is let in": Fault(
         Mutant("traffic_class.h", "return -1;", "return 0;"), traffic_class.received, ("O8",)
+    ),
+    "every VLAN is VID 10": Fault(
+        Mutant("vlan.h", "key.vid = skb->vlan_tci & VLAN_VID;", "key.vid = 10;"),
+        trunking.selection,
+        ("I5",),
+        trunking.trunks,
+    ),
+    "VLANs lose their tags": Fault(
+        Mutant("vlan.h", "nve.trunks && vid ? bpf_skb_vlan_push", "0 ? bpf_skb_vlan_push"),
+        trunking.selection,
+        ("I5",),
+        trunking.trunks,
+    ),
+    "priorities are lost": Fault(
+        Mutant("vlan.h", "kept & PRIORITY_KNOWN ?", "0 ?"), trunking.priorities, ("I5",), trunking.trunks
     ),
     "FlowIDs have 4 bits": Fault(
         Mutant("encapsulate.h", "| (nve.flowid_from_flow ? to->flow : 0))", "| (to->flow & 0xf0))"),
