@@ -16,11 +16,12 @@ from mininet.node import Node
 from pyroute2.netlink.exceptions import NetlinkError
 
 from nvgre_node import dataplane, namespace
+from nvgre_node.dataplane.base import Punted
 from nvgre_node.errors import MissingError
 from nvgre_node.fabric import MulticastRoute, Route
 from nvgre_node.multicast import multicast_router
 from nvgre_node.namespace import NUD_VALID, netlink
-from nvgre_node.policy import Address, NvePolicy, Vm
+from nvgre_node.policy import Address, LookupRecord, NvePolicy, Vm
 from nvgre_node.run import Run, process_run
 
 _IFA_F_NODAD = 0x02
@@ -245,6 +246,17 @@ class ProviderHost(NamespacedNode):
         if hasattr(self, "dataplane"):
             self.dataplane.close()
         super().terminate()
+
+    def punted(self) -> list[Punted]:
+        """Its VMs' frames that no lookup record knew since the last call, where `unknown` is `punt` (B6)."""
+        return self.dataplane.punted()
+
+    def install(self, record: LookupRecord) -> None:
+        """Has its NVE know where one VM is, from now on."""
+        self.policy = self.policy.with_record(record)
+        self._keep_next_hops()
+        with self.inside():
+            self.dataplane.install(record)
 
     def next_hops(self) -> dict[str, int]:
         """The neighbours through which the NVE's peers are reached, each with its interface index, by the routes."""

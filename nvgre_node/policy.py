@@ -56,10 +56,15 @@ class TooBig(StrEnum):
 
 
 class UnknownUnicast(StrEnum):
-    """What an NVE does with a unicast frame that no lookup record knows: drop it, or treat it as a broadcast (B6)."""
+    """What an NVE does with a unicast frame of a VM that no lookup record knows (B6).
+
+    It drops it, treats it as a broadcast, or hands it to user space (`ProviderHost.punted`), where a controller may
+    install the record that is missing. What comes from the wire is delivered or dropped, and never handed over.
+    """
 
     DROP = "drop"
     FLOOD = "flood"
+    PUNT = "punt"
 
 
 class SourceCheck(StrEnum):
@@ -259,6 +264,13 @@ class NvePolicy:
     def joined(self) -> tuple[Address, ...]:
         """The groups of the underlay that this NVE joins (B2), ascending."""
         return ascending({group for groups in self.groups.values() for group in groups.outer})
+
+    def with_record(self, record: LookupRecord) -> NvePolicy:
+        """The same, but one VM is where this record says; its NVE may send into the record's virtual subnets (C1)."""
+        others = tuple(r for r in self.records if (r.vsid, r.mac, r.ca) != (record.vsid, record.mac, record.ca))
+        vsids = {record.vsid, record.deliver_vsid} & set(self.vsids)
+        more = {} if self.is_local(record) else {vsid: self.senders[vsid] | {record.pa} for vsid in vsids}
+        return replace(self, records=(*others, record), senders={**self.senders, **more})
 
     def group(self, vsid: int, mac: bytes) -> Address | None:
         """The group that carries frames of a virtual subnet to a MAC address, or None for N-way unicast."""

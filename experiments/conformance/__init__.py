@@ -18,6 +18,7 @@ from experiments.conformance import (
     sending,
     traffic_class,
     trunking,
+    unknown,
     variants,
 )
 from experiments.conformance.journal import Journal
@@ -36,6 +37,7 @@ OTHERWISE: tuple[tuple[Variant, tuple[Tried, ...]], ...] = (
     (variants.at_the_limits, (sending.without_flow_ids, traffic_class.otherwise, sending.sizes, sending.at_both_ends)),
     (grouping.sharing, grouping.SHARING),
     (grouping.apart, grouping.APART),
+    *((mode, (unknown.unknown,)) for mode in unknown.MODES),
     (variants.over_ipv6, (addressing.families, *traffic_class.ROWS)),
     (variants.a_pa_per_subnet, (addressing.one_pa_each,)),
     (variants.a_pa_per_flow, (addressing.a_pa_per_flow,)),

@@ -141,7 +141,7 @@ ROWS = (
     _row("B3", "4.2", "desc", "an inner group can have a group of its own"),
     _row("B4", "4.2", "desc", "VSIDs can share a group"),
     _row("B5", "4.2", "desc", "N-way unicast: one copy per NVE, and none from wire to wire"),
-    _not_yet("B6", "4.2", "silent", "unknown unicast is flooded or dropped", "its modes are not tried here"),
+    _row("B6", "4.2", "silent", "unknown unicast is dropped, flooded, or handed to user space (our choice)"),
     _row("U1", "4.3", "desc", "outer addresses are the PAs of this NVE and of the destination's"),
     _row("U2", "4.3", "desc", "the underlay needs IP connectivity in both directions, no more"),
     _row("U3", "4.3", "desc", "the receiver recovers the original frame"),
@@ -182,7 +182,7 @@ CHOICES: Mapping[str, str] = {
     "O8": "TTL 64, ID 0; DSCP 0, the inner one left alone (RFC 2983, pipe); ECN copied out and combined in (RFC 6040)",
     "I5": "tags of access ports say nothing; those delivered to trunk ports have PCP 0; policy may map PCPs to DSCPs",
     "G11": "strict: a packet with C or S set, or without a key, is dropped, each for a reason of its own",
-    "B6": "dropped, unless the scenario says flood",
+    "B6": "dropped, unless the scenario says flood or punt; from the wire it is flooded to VMs, or dropped",
     "F2": "fragments are dropped, and never put together",
 }
 """What we do where the RFC leaves it open; every row of level `silent` has one."""

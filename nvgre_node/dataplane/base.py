@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
-from nvgre_node.policy import NvePolicy
+from nvgre_node.policy import LookupRecord, NvePolicy
 
 
 class Drop(IntEnum):
@@ -52,7 +52,8 @@ class Drop(IntEnum):
 class SubnetCounters:
     """What one NVE did for one virtual subnet. Packets are wire packets; bytes are those of inner frames.
 
-    `answered` are a VM's own packets that the NVE itself answered, other than those that are too big.
+    `answered` are a VM's own packets that the NVE itself answered, other than those that are too big; `punted` are
+    those that it handed to user space.
     """
 
     encapsulated: int = 0
@@ -62,8 +63,21 @@ class SubnetCounters:
     local: int = 0
     told_too_big: int = 0
     answered: int = 0
+    punted: int = 0
     dropped: Mapping[Drop, int] = field(default_factory=dict)
 
+
+@dataclass(frozen=True)
+class Punted:
+    """A frame (its first 2048 bytes) that no lookup record knows: from which port, in which virtual subnet."""
+
+    port: str
+    vsid: int
+    frame: bytes
+
+
+PUNT, PUNT_BYTES = "punt", 2048
+"""Where the specification sends such a frame, in place of an interface, and how much of it."""
 
 NO_SUBNET = 0
 """The key under which packets are counted that belong to no virtual subnet of this NVE."""
@@ -79,6 +93,12 @@ class DataPlane(Protocol):
 
     def counters(self) -> dict[int, SubnetCounters]:
         """Counters since attach, by VSID; NO_SUBNET holds what could be given to none."""
+
+    def punted(self) -> list[Punted]:
+        """The frames that were handed to user space since the last call, where `unknown` is `punt`."""
+
+    def install(self, record: LookupRecord) -> None:
+        """Puts one lookup record into force, in place of the one of its VSID, CA and MAC address, if there is one."""
 
     def close(self) -> None:
         """Lets go of everything that attach made outside the namespace. Safe to call twice."""

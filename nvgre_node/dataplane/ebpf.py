@@ -8,9 +8,10 @@ from contextlib import closing
 from pathlib import Path
 
 from nvgre_node import namespace
-from nvgre_node.dataplane.base import NO_SUBNET, Drop, SubnetCounters
+from nvgre_node.dataplane.base import NO_SUBNET, Drop, Punted, SubnetCounters
 from nvgre_node.dataplane.build import object_file
 from nvgre_node.dataplane.libbpf import Map, Object
+from nvgre_node.dataplane.punt import PuntReader
 from nvgre_node.dataplane.slow_path import SlowPath
 from nvgre_node.multicast import Memberships
 from nvgre_node.packet import path_mtu_listeners
@@ -53,6 +54,7 @@ _DONE = (
     "local",
     "told_too_big",
     "answered",
+    "punted",
 )
 _COUNTERS = struct.Struct(f"={len(_DONE) + len(Drop)}Q")
 
@@ -62,6 +64,7 @@ MAX_REPLICAS = 128
 _NOWHERE = bytes(16)
 _EVERY_MAC = bytes(6)
 _NO_DSCP = 1
+_SPARE_RECORDS = 1024  # that may be installed later
 _RECORD_TYPES = tuple(RecordType)  # enum record_type
 
 
@@ -75,7 +78,9 @@ class EbpfDataPlane:
         self._object: Object | None = None
         self._listeners: list[socket.socket] = []
         self._memberships: Memberships | None = None
+        self._punts: PuntReader | None = None
         self._slots: dict[int, int] = {}
+        self._index: dict[str, int] = {}
         self._numbers: dict[bytes, int] = {}
 
     @property
@@ -98,11 +103,17 @@ class EbpfDataPlane:
             uplink = links[uplinks[0]]
             constants[".rodata.uplink"] = _GROUP_UPLINK.pack(uplink["index"], octets(uplink.get("address")))
             self._memberships = Memberships(uplink["index"])
-        numbered = {"record_keys": len(self._numbers) + 1, "port_keys": len(policy.ports) + 1}
+        if policy.nve.unknown is UnknownUnicast.PUNT:
+            constants[".rodata.punt"] = _U32.pack(1)
+        numbered = {"record_keys": len(self._numbers) + 1 + _SPARE_RECORDS, "port_keys": len(policy.ports) + 1}
         sizes = {"counters": len(self._slots), **numbered}
         self._object = Object(object_file(), max_entries=sizes, constants=constants)
-        self._write(policy, {interface: index[interface] for interface in policy.interfaces})
+        self._policy, self._index = policy, {interface: index[interface] for interface in policy.interfaces}
+        self._write(policy, self._index)
         self._object.pin(self._directory)
+        if policy.nve.unknown is UnknownUnicast.PUNT:
+            names = {number: name for name, number in self._index.items()}
+            self._punts = PuntReader(self._object.maps["punts"], names)
         self._listeners = path_mtu_listeners()
         for interface in policy.interfaces:
             self._object.attach_ingress("from_port", index[interface])
@@ -120,11 +131,7 @@ class EbpfDataPlane:
         for number, port in enumerate(policy.ports, start=1):
             self._write_port(policy, port, number, index[port.interface])
         for record in policy.records:
-            key = _record_key(record)
-            maps["records"][key] = self._record(policy, record, index)
-            maps["record_keys"][_U32.pack(self._numbers[key])] = key
-            type_ = _RECORD_TYPES.index(record.type)
-            maps["neighbours"][_neighbour_key(record.vsid, record.ca)] = _NEIGHBOUR.pack(octets(record.mac), type_)
+            self._write_record(policy, record, index)
         for vsid in policy.vsids:
             self._write_subnet(policy, vsid, index)
         for group in policy.joined:
@@ -140,6 +147,13 @@ class EbpfDataPlane:
         maps["port_keys"][_U32.pack(number)] = key
         for source in port.sources:
             maps["sources"][_SOURCE_KEY.pack(number, source.version, source.packed)] = b"\1"
+
+    def _write_record(self, policy: NvePolicy, record: LookupRecord, index: dict[str, int]) -> None:
+        maps, key = self.loaded.maps, _record_key(record)
+        maps["records"][key] = self._record(policy, record, index)
+        maps["record_keys"][_U32.pack(self._numbers[key])] = key
+        type_ = _RECORD_TYPES.index(record.type)
+        maps["neighbours"][_neighbour_key(record.vsid, record.ca)] = _NEIGHBOUR.pack(octets(record.mac), type_)
 
     def _record(self, policy: NvePolicy, record: LookupRecord, index: dict[str, int]) -> bytes:
         number = self._numbers[_record_key(record)]
@@ -159,8 +173,23 @@ class EbpfDataPlane:
             maps["local_replicas"][_REPLICA_KEY.pack(vsid, position)] = _PORT_KEY.pack(*place)
         for position, pa in enumerate(remote):
             maps["remote_replicas"][_REPLICA_KEY.pack(vsid, position)] = _mapped(pa)
+        self._write_senders(policy, vsid)
+
+    def _write_senders(self, policy: NvePolicy, vsid: int) -> None:
         for pa in policy.senders[vsid]:
-            maps["peers"][_PEER_KEY.pack(vsid, _mapped(pa))] = slot
+            self.loaded.maps["peers"][_PEER_KEY.pack(vsid, _mapped(pa))] = _U32.pack(self._slots[vsid])
+
+    def punted(self) -> list[Punted]:
+        """The frames that were handed to user space since the last call."""
+        return self._punts.read() if self._punts else []
+
+    def install(self, record: LookupRecord) -> None:
+        """Puts one lookup record into force; 1024 may be new."""
+        self._policy = self._policy.with_record(record)
+        self._numbers.setdefault(_record_key(record), len(self._numbers) + 1)
+        for vsid in {record.vsid, record.deliver_vsid} & set(self._policy.vsids):
+            self._write_senders(self._policy, vsid)
+        self._write_record(self._policy, record, self._index)
 
     def counters(self) -> dict[int, SubnetCounters]:
         """Counters since attach, by VSID; NO_SUBNET holds what could be given to none."""
@@ -171,6 +200,9 @@ class EbpfDataPlane:
         if self._memberships is not None:
             self._memberships.close()
             self._memberships = None
+        if self._punts is not None:
+            self._punts.close()
+            self._punts = None
         if self._object is not None:
             self._object.close()
             self._object = None

@@ -86,7 +86,8 @@ _collect_callback = _PRINT(_collect)  # kept alive for as long as libbpf may cal
 
 
 @cache
-def _libbpf() -> c.CDLL:
+def libbpf() -> c.CDLL:
+    """The library. Raises BpfError where there is none."""
     try:
         lib = c.CDLL("libbpf.so.1", use_errno=True)
     except OSError as error:
@@ -104,7 +105,8 @@ def _libbpf() -> c.CDLL:
     return lib
 
 
-def _check(result: int, what: str) -> int:
+def check(result: int, what: str) -> int:
+    """What libbpf returned, unless that is an error: then BpfError, with what it warned of."""
     if result < 0:
         log, _log[:] = "\n".join(_log[-3:]), []
         raise BpfError(-result, f"{what}: {os.strerror(-result)}{chr(10) if log else ''}{log}")
@@ -112,12 +114,12 @@ def _check(result: int, what: str) -> int:
 
 
 def _opened(pointer: int | None, what: str) -> int:
-    return pointer or _check(-(c.get_errno() or 2), what)
+    return pointer or check(-(c.get_errno() or 2), what)
 
 
 def _per_cpu(value_size: int) -> int:
     """Bytes of all CPUs' values together, each rounded up to 8."""
-    return (value_size + 7) // 8 * 8 * int(_libbpf().libbpf_num_possible_cpus())
+    return (value_size + 7) // 8 * 8 * int(libbpf().libbpf_num_possible_cpus())
 
 
 class Map:
@@ -129,24 +131,24 @@ class Map:
     @classmethod
     def pinned(cls, path: Path, key_size: int, value_size: int, *, per_cpu: bool = False) -> Map:
         """A map that somebody pinned; `value_size` is that of one CPU's value. Raises BpfError if there is none."""
-        descriptor = _check(_libbpf().bpf_obj_get(str(path).encode()), f"open {path}")
+        descriptor = check(libbpf().bpf_obj_get(str(path).encode()), f"open {path}")
         return cls(path.name, descriptor, key_size, _per_cpu(value_size) if per_cpu else value_size)
 
     def __setitem__(self, key: bytes, value: bytes) -> None:
         self._fits(key, value)
-        _check(_libbpf().bpf_map_update_elem(self.fd, key, value, c.c_uint64(0)), f"map {self.name}: write")
+        check(libbpf().bpf_map_update_elem(self.fd, key, value, c.c_uint64(0)), f"map {self.name}: write")
 
     def __delitem__(self, key: bytes) -> None:
-        _check(_libbpf().bpf_map_delete_elem(self.fd, key), f"map {self.name}: delete")
+        check(libbpf().bpf_map_delete_elem(self.fd, key), f"map {self.name}: delete")
 
     def get(self, key: bytes) -> bytes | None:
         """The value at `key`, or None. For a per-CPU map: one value after the other, each rounded up to 8 bytes."""
         value = c.create_string_buffer(self.value_size)
-        return value.raw if _libbpf().bpf_map_lookup_elem(self.fd, key, value) == 0 else None
+        return value.raw if libbpf().bpf_map_lookup_elem(self.fd, key, value) == 0 else None
 
     def __iter__(self) -> Iterator[bytes]:
         key, found = None, c.create_string_buffer(self.key_size)
-        while _libbpf().bpf_map_get_next_key(self.fd, key, found) == 0:
+        while libbpf().bpf_map_get_next_key(self.fd, key, found) == 0:
             key = found.raw
             yield key
 
@@ -179,27 +181,27 @@ class Object:
     def __init__(
         self, path: Path, max_entries: Mapping[str, int] | None = None, constants: Mapping[str, bytes] | None = None
     ) -> None:
-        lib = _libbpf()
+        lib = libbpf()
         self._pointer = c.c_void_p(_opened(lib.bpf_object__open_file(str(path).encode(), None), f"open {path}"))
         try:
             for name, entries in (max_entries or {}).items():
-                _check(lib.bpf_map__set_max_entries(self._find(name), c.c_uint32(entries)), f"size of map {name}")
+                check(lib.bpf_map__set_max_entries(self._find(name), c.c_uint32(entries)), f"size of map {name}")
             for name, data in (constants or {}).items():
                 size = c.c_size_t(len(data))
-                _check(lib.bpf_map__set_initial_value(self._find(name), data, size), f"contents of {name}")
-            _check(lib.bpf_object__load(self._pointer), f"load {path}")
+                check(lib.bpf_map__set_initial_value(self._find(name), data, size), f"contents of {name}")
+            check(lib.bpf_object__load(self._pointer), f"load {path}")
         except BpfError:
             self.close()
             raise
         self.maps = {found.name: found for found in self._maps()}
 
     def _find(self, name: str) -> c.c_void_p:
-        found = _libbpf().bpf_object__find_map_by_name(self._pointer, name.encode())
+        found = libbpf().bpf_object__find_map_by_name(self._pointer, name.encode())
         return c.c_void_p(_opened(found, f"no map {name}"))
 
     def _maps(self) -> Iterator[Map]:
         """The maps that are not sections of data."""
-        lib, pointer = _libbpf(), None
+        lib, pointer = libbpf(), None
         while pointer := lib.bpf_object__next_map(self._pointer, c.c_void_p(pointer)):
             handle = c.c_void_p(pointer)
             if lib.bpf_map__is_internal(handle):
@@ -213,16 +215,16 @@ class Object:
         """Pins every map under `directory`, which is on a BPF file system; created if missing."""
         directory.mkdir(mode=_PIN_OWNER_ONLY, parents=True, exist_ok=True)
         for found in self.maps.values():
-            _check(_libbpf().bpf_obj_pin(found.fd, str(directory / found.name).encode()), f"pin {found.name}")
+            check(libbpf().bpf_obj_pin(found.fd, str(directory / found.name).encode()), f"pin {found.name}")
 
     def attach_ingress(self, program: str, ifindex: int) -> None:
         """Attaches a program to the clsact ingress of an interface of the *current* network namespace."""
         hook = _TcHook(c.sizeof(_TcHook), ifindex, _INGRESS, 0)
-        created = _libbpf().bpf_tc_hook_create(c.byref(hook))
+        created = libbpf().bpf_tc_hook_create(c.byref(hook))
         if created != -17:  # EEXIST: somebody has made the clsact qdisc already
-            _check(created, f"clsact on interface {ifindex}")
+            check(created, f"clsact on interface {ifindex}")
         opts = _TcOpts(sz=c.sizeof(_TcOpts), prog_fd=self.program(program), handle=1, priority=1)
-        _check(_libbpf().bpf_tc_attach(c.byref(hook), c.byref(opts)), f"attach {program} to interface {ifindex}")
+        check(libbpf().bpf_tc_attach(c.byref(hook), c.byref(opts)), f"attach {program} to interface {ifindex}")
 
     def test_run(self, program: str, frame: bytes, ifindex: int, repeat: int = 1) -> Verdict:
         """Runs a program on one frame as if it had come in on `ifindex` of the current network namespace."""
@@ -238,16 +240,16 @@ class Object:
             ctx_size_in=c.sizeof(context),
             repeat=repeat,
         )
-        _check(_libbpf().bpf_prog_test_run_opts(self.program(program), c.byref(opts)), f"test run of {program}")
+        check(libbpf().bpf_prog_test_run_opts(self.program(program), c.byref(opts)), f"test run of {program}")
         return Verdict(opts.retval, out.raw[: opts.data_size_out], opts.duration)
 
     def program(self, name: str) -> int:
         """The file descriptor of a program, which lives as long as the object."""
-        found = _libbpf().bpf_object__find_program_by_name(self._pointer, name.encode())
-        return int(_libbpf().bpf_program__fd(c.c_void_p(_opened(found, f"no program {name}"))))
+        found = libbpf().bpf_object__find_program_by_name(self._pointer, name.encode())
+        return int(libbpf().bpf_program__fd(c.c_void_p(_opened(found, f"no program {name}"))))
 
     def close(self) -> None:
         """Frees the object. Attached programs and pinned maps live on in the kernel."""
         if self._pointer:
-            _libbpf().bpf_object__close(self._pointer)
+            libbpf().bpf_object__close(self._pointer)
             self._pointer = c.c_void_p()

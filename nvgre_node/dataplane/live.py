@@ -16,15 +16,16 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 
 from nvgre_node.dataplane import model
-from nvgre_node.dataplane.base import NO_SUBNET, Drop, SubnetCounters
+from nvgre_node.dataplane.base import NO_SUBNET, PUNT, Drop, Punted, SubnetCounters
 from nvgre_node.groups import group_mac
 from nvgre_node.multicast import Memberships
 from nvgre_node.namespace import NUD_VALID, netlink
 from nvgre_node.packet import packet_socket, path_mtu_listeners, receive
-from nvgre_node.policy import Address, NvePolicy
+from nvgre_node.policy import Address, LookupRecord, NvePolicy
 from nvgre_node.wire import octets
 
 _LOOK_AGAIN_SECONDS = 0.5
+_PUNTS_MOST = 64
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
@@ -37,6 +38,8 @@ class LiveModel:
         self._stack = ExitStack()
         self._counted: Counter[model.Counted] = Counter()
         self._vsids: tuple[int, ...] = ()
+        self._lock = threading.Lock()
+        self._punts: list[Punted] = []
 
     def attach(self, policy: NvePolicy, uplinks: tuple[str, ...]) -> None:
         """Opens a socket on every port and uplink, and starts the thread that serves them."""
@@ -70,12 +73,34 @@ class LiveModel:
                     self._handle(names[descriptor], receive(self._sockets[names[descriptor]]))
 
     def _handle(self, interface: str, frame: bytes) -> None:
-        self._look_around()
-        result = model.handle(self._state, interface, frame)
-        self._counted.update(result.counted)
+        with self._lock:
+            self._look_around()
+            result = self._punt(interface, model.handle(self._state, interface, frame))
+            self._counted.update(result.counted)
         for name, out in result.out:
             with suppress(OSError):  # as with a cable: what does not fit through or meets nobody is gone
                 self._sockets[name].send(out)
+
+    def _punt(self, interface: str, result: model.Result) -> model.Result:
+        """Keeps what is for user space, as long as there is room."""
+        if [name for name, _ in result.out] != [PUNT]:
+            return result
+        ((vsid, _),) = result.counted
+        if len(self._punts) >= _PUNTS_MOST:
+            return model.dropped(vsid, Drop.UNKNOWN_UNICAST)
+        self._punts.append(Punted(interface, vsid, result.out[0][1]))
+        return model.Result(counted=result.counted)
+
+    def punted(self) -> list[Punted]:
+        """The frames that were handed to user space since the last call."""
+        with self._lock:
+            taken, self._punts = self._punts, []
+        return taken
+
+    def install(self, record: LookupRecord) -> None:
+        """Puts one lookup record into force."""
+        with self._lock:
+            self._state = replace(self._state, policy=self._state.policy.with_record(record))
 
     def _look_around(self) -> None:
         """Asks the kernel for the ways to the other NVEs: at once while one is missing, else now and then."""

@@ -23,6 +23,7 @@ from experiments.conformance import (
     sending,
     traffic_class,
     trunking,
+    unknown,
     variants,
 )
 from experiments.conformance.journal import Journal
@@ -293,6 +294,22 @@ def test_a_router_that_floods_groups_is_found(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(Fabric, "multicast_routes", to_everybody)
     assert in_groups() == ["B2"]
+
+
+MODES = {
+    "what is unknown is always flooded": Mutant("nvgre.bpf.c", "(!record && nve.flood_unknown)", "!record"),
+    "what is unknown is never flooded": Mutant("nvgre.bpf.c", "(!record && nve.flood_unknown)", "0"),
+    "what is unknown is never punted": Mutant("punt.h", "!punting.enabled ||", "1 ||"),
+    "from the wire it is always flooded": Mutant("decapsulate.h", "!record->ifindex : !nve.flood_unknown", "1 : 0"),
+}
+
+
+@pytest.mark.parametrize("mutant", MODES.values(), ids=list(MODES))
+def test_a_fault_with_unknown_unicast_is_found(mutant: Mutant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = mutant.compiled(tmp_path)
+    monkeypatch.setattr(ebpf, "object_file", lambda: programs)
+    asked, todo = context(), [(mode, (unknown.unknown,)) for mode in unknown.MODES]
+    assert failed(conformance.outcome(asked, list(conformance.on_variants(asked, Journal(), todo)))) == ["B6"]
 
 
 def in_groups() -> list[str]:

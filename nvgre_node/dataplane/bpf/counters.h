@@ -50,6 +50,7 @@ struct subnet_counters {
 	__u64 local;
 	__u64 told_too_big;
 	__u64 answered;
+	__u64 punted;
 	__u64 dropped[DROP_REASONS];
 };
 

@@ -6,6 +6,7 @@
 #include "slow_path.h"
 #include "source_check.h"
 #include "neighbours.h"
+#include "punt.h"
 
 SEC("tc")
 int from_port(struct __sk_buff *skb)
@@ -36,7 +37,7 @@ int from_port(struct __sk_buff *skb)
 	if (is_group || (!record && nve.flood_unknown))
 		return replicate(skb, port);
 	if (!record)
-		return drop(skb, port->slot, DROP_UNKNOWN_UNICAST);
+		return unknown_unicast(skb, port);
 	if (!record->ifindex)
 		return encapsulate(skb, port, record);
 	if (record->ifindex == skb->ingress_ifindex && record->vid == port->vid)

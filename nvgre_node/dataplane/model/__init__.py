@@ -12,7 +12,7 @@ from nvgre_node.dataplane.model.encapsulate import from_port
 from nvgre_node.dataplane.model.state import Counted, Path, Result, State, dropped
 from nvgre_node.dataplane.model.vlan import selected
 
-__all__ = ["Counted", "Path", "Result", "State", "handle"]
+__all__ = ["Counted", "Path", "Result", "State", "dropped", "handle"]
 
 
 def handle(state: State, interface: str, frame: bytes) -> Result:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 
-from nvgre_node.dataplane.base import Drop
+from nvgre_node.dataplane.base import PUNT, PUNT_BYTES, Drop
 from nvgre_node.dataplane.model import mss
 from nvgre_node.dataplane.model.fragment import fragments, is_fragmentable
 from nvgre_node.dataplane.model.headers import DF, ipv4, ipv6, is_group, strip_tags
@@ -50,6 +50,8 @@ def from_port(state: State, port: Port, frame: bytes) -> Result:
     if record is None:
         if state.policy.nve.unknown is UnknownUnicast.FLOOD:
             return flood(state, port, untagged)
+        if state.policy.nve.unknown is UnknownUnicast.PUNT:
+            return Result(out=((PUNT, untagged[:PUNT_BYTES]),), counted={(vsid, "punted"): 1})
         return dropped(vsid, Drop.UNKNOWN_UNICAST)
     if state.policy.is_local(record):
         if record.vm == port.name:

@@ -1,0 +1,32 @@
+"""The frames that an NVE hands to user space because no lookup record knows where they go (B6)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+
+from nvgre_node.dataplane.base import Punted
+from nvgre_node.dataplane.libbpf import Map
+from nvgre_node.dataplane.perf import PerfBuffer
+
+_HEAD = struct.Struct("=III")  # struct punted in bpf/punt.h
+
+
+class PuntReader:
+    """Takes punted frames out of the buffer that the programs write them to; `names` are ports by interface index."""
+
+    def __init__(self, punts: Map, names: Mapping[int, str]) -> None:
+        self._buffer = PerfBuffer(punts)
+        self._names = names
+
+    def read(self) -> list[Punted]:
+        """The frames since the last call."""
+        return [self._punted(sample) for sample in self._buffer.read()]
+
+    def _punted(self, sample: bytes) -> Punted:
+        ifindex, vsid, length = _HEAD.unpack_from(sample)
+        return Punted(self._names[ifindex], vsid, sample[_HEAD.size : _HEAD.size + length])
+
+    def close(self) -> None:
+        """Lets the programs drop from now on."""
+        self._buffer.close()
