@@ -46,6 +46,7 @@ PlainDscp = Annotated[int, PlainValidator(values.plain_dscp)]
 Pcp = Annotated[int, PlainValidator(values.pcp)]
 Vid = Annotated[int, PlainValidator(values.vid)]
 OuterDscp = Annotated[Dscp, PlainValidator(values.dscp)]
+Learning = Annotated[int, PlainValidator(values.learning)]
 Link = Annotated[tuple[str, str], PlainValidator(values.link)]
 
 
@@ -91,6 +92,7 @@ class NvePart(Part):
     dscp: OuterDscp = 0
     ecn: Ecn = Ecn.COPY
     pcp_to_dscp: dict[Pcp, PlainDscp] = Field(default={})
+    learning: Learning = 0
 
 
 class HostPart(Part):

@@ -123,6 +123,11 @@ def ttl(value: object) -> int:
     return _in_range(value, 1, 255, "a TTL", "use 1 to 255")
 
 
+def learning(value: object) -> int:
+    """Seconds for which something learnt is kept, or 0."""
+    return _in_range(value, 0, 1_000_000, "an age", "use seconds, such as 300; 0: nothing is learnt")
+
+
 def dscp(value: object) -> Dscp:
     """The DSCP of outer headers, or the word that says it is the inner one."""
     hint = f"use 0 to 63, or {COPY}"

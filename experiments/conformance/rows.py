@@ -87,7 +87,7 @@ ROWS = (
     _not_yet("T5", "3", "desc", "routes between virtual subnets of one tenant", _ROUTING),
     _row("T6", "3.1", "desc", "the NVE scopes isolation on the VSID; an unknown VSID reaches nobody"),
     _not_yet("T7", "3.1", "desc", "the NVE can route, or be a gateway", _GATEWAY),
-    _row("T8", "3.1", "desc", "the NVE knows where a destination is: a known one costs one packet"),
+    _row("T8", "3.1", "desc", "the NVE knows where a destination is, or learns it: a known one costs one packet"),
     # Outer headers
     _row("O1", "3.2", "desc", "frames travel in IP protocol 47 with an 8-byte GRE header"),
     _row("O2", "3.2", "desc", "the outer source MAC is that of the NVE"),

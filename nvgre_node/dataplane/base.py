@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
-from nvgre_node.policy import LookupRecord, NvePolicy
+from nvgre_node.policy import Address, LookupRecord, NvePolicy
 
 
 class Drop(IntEnum):
@@ -76,6 +76,19 @@ class Punted:
     frame: bytes
 
 
+@dataclass(frozen=True)
+class Sighted:
+    """Where a MAC address was seen that no lookup record knows (T8): in which virtual subnet, behind which PA.
+
+    `age` is how many seconds ago that was.
+    """
+
+    vsid: int
+    mac: str
+    pa: Address
+    age: float
+
+
 PUNT, PUNT_BYTES = "punt", 2048
 """Where the specification sends such a frame, in place of an interface, and how much of it."""
 
@@ -96,6 +109,9 @@ class DataPlane(Protocol):
 
     def punted(self) -> list[Punted]:
         """The frames that were handed to user space since the last call, where `unknown` is `punt`."""
+
+    def learnt(self) -> list[Sighted]:
+        """What the NVE has learnt from packets, and not forgotten."""
 
     def install(self, record: LookupRecord) -> None:
         """Puts one lookup record into force, in place of the one of its VSID, CA and MAC address, if there is one."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from contextlib import closing
+from ipaddress import IPv6Address
 from pathlib import Path
 
 from nvgre_node import namespace
-from nvgre_node.dataplane.base import NO_SUBNET, Drop, Punted, SubnetCounters
+from nvgre_node.dataplane.base import NO_SUBNET, Drop, Punted, Sighted, SubnetCounters
 from nvgre_node.dataplane.build import object_file
 from nvgre_node.dataplane.libbpf import Map, Object
 from nvgre_node.dataplane.punt import PuntReader
@@ -64,6 +66,8 @@ MAX_REPLICAS = 128
 _NOWHERE = bytes(16)
 _EVERY_MAC = bytes(6)
 _NO_DSCP = 1
+_AGE = struct.Struct("=Q")
+_NANOSECONDS = 1_000_000_000
 _SPARE_RECORDS = 1024  # that may be installed later
 _RECORD_TYPES = tuple(RecordType)  # enum record_type
 
@@ -105,6 +109,7 @@ class EbpfDataPlane:
             self._memberships = Memberships(uplink["index"])
         if policy.nve.unknown is UnknownUnicast.PUNT:
             constants[".rodata.punt"] = _U32.pack(1)
+        constants[".rodata.learning"] = _AGE.pack(policy.nve.learning * _NANOSECONDS)
         numbered = {"record_keys": len(self._numbers) + 1 + _SPARE_RECORDS, "port_keys": len(policy.ports) + 1}
         sizes = {"counters": len(self._slots), **numbered}
         self._object = Object(object_file(), max_entries=sizes, constants=constants)
@@ -182,6 +187,19 @@ class EbpfDataPlane:
     def punted(self) -> list[Punted]:
         """The frames that were handed to user space since the last call."""
         return self._punts.read() if self._punts else []
+
+    def learnt(self) -> list[Sighted]:
+        """What the NVE has learnt from packets, and not forgotten."""
+        return [found for key in self.loaded.maps["learnt"] if (found := self._sighted(key))]
+
+    def _sighted(self, key: bytes) -> Sighted | None:
+        value = self.loaded.maps["learnt"].get(key)
+        if value is None:  # it was forgotten meanwhile
+            return None
+        (seen,), (vsid, mac) = _AGE.unpack_from(value), _RECORD_KEY.unpack(key)
+        pa = IPv6Address(_RECORD.unpack_from(value, _AGE.size)[-1])
+        age = (time.monotonic_ns() - seen) / _NANOSECONDS
+        return Sighted(vsid, mac.hex(":"), pa.ipv4_mapped or pa, age) if age < self._policy.nve.learning else None
 
     def install(self, record: LookupRecord) -> None:
         """Puts one lookup record into force; 1024 may be new."""

@@ -16,7 +16,7 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 
 from nvgre_node.dataplane import model
-from nvgre_node.dataplane.base import NO_SUBNET, PUNT, Drop, Punted, SubnetCounters
+from nvgre_node.dataplane.base import NO_SUBNET, PUNT, Drop, Punted, Sighted, SubnetCounters
 from nvgre_node.groups import group_mac
 from nvgre_node.multicast import Memberships
 from nvgre_node.namespace import NUD_VALID, netlink
@@ -75,7 +75,9 @@ class LiveModel:
     def _handle(self, interface: str, frame: bytes) -> None:
         with self._lock:
             self._look_around()
+            self._state = replace(self._state, now=time.monotonic())
             result = self._punt(interface, model.handle(self._state, interface, frame))
+            self._state = model.after(self._state, result)
             self._counted.update(result.counted)
         for name, out in result.out:
             with suppress(OSError):  # as with a cable: what does not fit through or meets nobody is gone
@@ -96,6 +98,14 @@ class LiveModel:
         with self._lock:
             taken, self._punts = self._punts, []
         return taken
+
+    def learnt(self) -> list[Sighted]:
+        """What the NVE has learnt from packets, and not forgotten."""
+        with self._lock:
+            state, now = self._state, time.monotonic()
+        ages = {(vsid, mac, found.pa): now - found.seen for (vsid, mac), found in state.learnt.items()}
+        keep = state.policy.nve.learning
+        return [Sighted(vsid, mac.hex(":"), pa, age) for (vsid, mac, pa), age in ages.items() if age < keep]
 
     def install(self, record: LookupRecord) -> None:
         """Puts one lookup record into force."""

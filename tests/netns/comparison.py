@@ -21,6 +21,7 @@ from typing import Self
 
 from experiments.watch import Place, packet_socket
 from nvgre_node.dataplane import model
+from nvgre_node.dataplane.base import PUNT
 from nvgre_node.dataplane.ebpf import EbpfDataPlane
 from nvgre_node.namespace import netlink
 from nvgre_node.node import TenantVM
@@ -162,8 +163,8 @@ class Comparison:
         return "" if found == meant else _told(found, wanted)
 
     def _heard(self, milliseconds: float) -> list[Frame]:
-        """What the NVE has sent since the last call: to VMs of its host, and NVGRE packets out of the uplink."""
-        found = []
+        """What the NVE has sent since the last call: to VMs, NVGRE packets out of the uplink, and to user space."""
+        found = [(PUNT, punted.frame) for punted in self._bench.host.punted()]
         for descriptor, _ in self._poll.poll(milliseconds):
             name, sock = self._taps[descriptor]
             with suppress(BlockingIOError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from experiments.watch import Place, Sighting, Watch, packet_socket
 from nvgre_node.dataplane import model
 from nvgre_node.groups import group_mac
@@ -18,7 +20,9 @@ def state_of(bench: Bench, mtu: int | None = None) -> model.State:
     next_hops |= {group: group_mac(group) for group in policy.joined}
     largest = mtu or 1500 + bench.overhead
     paths = {to: model.Path(bench.uplink, mac, next_hop, largest) for to, next_hop in next_hops.items()}
-    return model.State(policy, frozenset({mac}), paths)
+    now = time.monotonic()
+    learnt = {(s.vsid, octets(s.mac)): model.Learnt(s.pa, now - s.age) for s in bench.host.dataplane.learnt()}
+    return model.State(policy, frozenset({mac}), paths, learnt, now)
 
 
 def agrees(bench: Bench, interface: str, frame: bytes) -> model.Result:

@@ -16,6 +16,7 @@ from experiments.conformance import (
     addressing,
     grouping,
     guarding,
+    learning,
     monitoring,
     reaching,
     receiving,
@@ -310,6 +311,22 @@ def test_a_fault_with_unknown_unicast_is_found(mutant: Mutant, tmp_path: Path, m
     monkeypatch.setattr(ebpf, "object_file", lambda: programs)
     asked, todo = context(), [(mode, (unknown.unknown,)) for mode in unknown.MODES]
     assert failed(conformance.outcome(asked, list(conformance.on_variants(asked, Journal(), todo)))) == ["B6"]
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        Mutant("learn.h", "return &found->record;", "return 0;"),
+        Mutant("decapsulate.h", "learn(vsid, inner.h_source", "learn(6001, inner.h_source"),
+        Mutant("learn.h", "struct record_key key = {.vsid = vsid};", "struct record_key key = {};"),
+    ],
+    ids=["what is learnt is not used", "it is learnt in another subnet", "it is learnt in all subnets"],
+)
+def test_a_fault_with_learning_is_found(mutant: Mutant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = mutant.compiled(tmp_path)
+    monkeypatch.setattr(ebpf, "object_file", lambda: programs)
+    asked, todo = context(), [(learning.learning, (learning.learnt,))]
+    assert failed(conformance.outcome(asked, list(conformance.on_variants(asked, Journal(), todo)))) == ["T8"]
 
 
 def in_groups() -> list[str]:

@@ -1,5 +1,6 @@
 /* From the wire to a VM: every check that a received NVGRE packet must pass, then the inner frame as it was sent. */
 #pragma once
+#include "learn.h"
 #include "replicate.h"
 #include "traffic_class.h"
 
@@ -208,6 +209,7 @@ static __always_inline int decapsulate(struct __sk_buff *skb)
 	int named = strip_outer(skb, arrival.is_v6, &inner);
 	if (named < 0)
 		return drop(skb, slot, DROP_MALFORMED);
+	learn(vsid, inner.h_source, &arrival.pa);
 	struct subnet_counters *subnet = counters_of(slot);
 	if (subnet) {
 		subnet->decapsulated += packets;

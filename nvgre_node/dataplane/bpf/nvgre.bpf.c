@@ -29,6 +29,8 @@ int from_port(struct __sk_buff *skb)
 		return drop(skb, port->slot, fault);
 	int is_group = eth->h_dest[0] & 1;
 	struct record *record = find_record(port->vsid, eth->h_dest);
+	if (!record)
+		record = find_learnt(port->vsid, eth->h_dest);
 	if (nve.proxy_neighbours && is_group) {
 		int action = proxy_neighbours(skb, port);
 		if (action != TC_ACT_UNSPEC)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from nvgre_node.dataplane.base import NO_SUBNET, Drop
+from nvgre_node.dataplane.model import learn
 from nvgre_node.dataplane.model.headers import FRAGMENT, checksum, ethertype, is_group
 from nvgre_node.dataplane.model.state import Result, State, dropped
 from nvgre_node.dataplane.model.traffic_class import with_outer_traffic_class
@@ -126,4 +127,5 @@ def deliver(state: State, vsid: int, arrival: Arrival, inner: bytes) -> Result:
         return dropped(vsid, Drop.CE_ON_NOT_ECT)
     ports = state.ports_in(vsid) if for_all or record is None else [state.policy.port_of(record)]
     counted = {(vsid, "decapsulated"): 1, (vsid, "decapsulated_bytes"): len(frame)}
-    return Result(out=tuple(delivered(port, frame) for port in ports), counted=counted)
+    taught = learn.taught(state, vsid, frame, arrival.sender)
+    return Result(out=tuple(delivered(port, frame) for port in ports), counted=counted, taught=taught)

@@ -6,7 +6,7 @@ import struct
 from collections import Counter
 
 from nvgre_node.dataplane.base import PUNT, PUNT_BYTES, Drop
-from nvgre_node.dataplane.model import mss
+from nvgre_node.dataplane.model import learn, mss
 from nvgre_node.dataplane.model.fragment import fragments, is_fragmentable
 from nvgre_node.dataplane.model.headers import DF, ipv4, ipv6, is_group, strip_tags
 from nvgre_node.dataplane.model.neighbours import proxied
@@ -46,7 +46,7 @@ def from_port(state: State, port: Port, frame: bytes) -> Result:
     if is_group(destination):
         answered = proxied(state, port, untagged) if state.policy.nve.neighbours is Neighbours.PROXY else None
         return answered or flood(state, port, untagged)
-    record = state.record(vsid, destination)
+    record = learn.whereabouts(state, vsid, destination)
     if record is None:
         if state.policy.nve.unknown is UnknownUnicast.FLOOD:
             return flood(state, port, untagged)
@@ -78,7 +78,8 @@ def to_nve(state: State, port: Port, record: LookupRecord, frame: bytes) -> Resu
 def does_not_fit(state: State, port: Port, record: LookupRecord, path: Path, frame: bytes) -> Result:
     """Cuts what may be cut into fragments that each travel whole, if that is the mode (RFC 7588 section 3)."""
     largest = path.mtu - OVERHEAD[record.pa.version]
-    if state.policy.nve.too_big is not TooBig.FRAGMENT or not is_fragmentable(frame, largest):
+    may_cut = state.policy.nve.too_big is TooBig.FRAGMENT and record.vm != learn.NOBODY  # the slow path goes by records
+    if not may_cut or not is_fragmentable(frame, largest):
         return too_big(state, port, frame, largest)
     pieces = [frame[:ETHERNET_BYTES] + piece for piece in fragments(frame[ETHERNET_BYTES:], largest)]
     counted: Counter[Counted] = Counter()

@@ -20,15 +20,26 @@ class Path:
 
 
 @dataclass(frozen=True)
+class Learnt:
+    """Behind which PA a MAC address was seen, and when, in seconds of the state's clock."""
+
+    pa: Address
+    seen: float
+
+
+@dataclass(frozen=True)
 class State:
     """What an NVE knows: its policy, its uplinks' MAC addresses, and the ways to the other NVEs that it can reach.
 
     `paths` has a way to each multicast group of the underlay too; its next hop is the MAC address of the group.
+    `learnt` is, by VSID and MAC address, what packets taught (T8); `now` is the time, in seconds.
     """
 
     policy: NvePolicy
     uplink_macs: frozenset[bytes]
     paths: Mapping[Address, Path]
+    learnt: Mapping[tuple[int, bytes], Learnt] = field(default_factory=dict)
+    now: float = 0.0
 
     def treating(self, nve: Nve) -> State:
         """The same, with an NVE that chooses otherwise for one frame."""
@@ -56,12 +67,14 @@ Counted = tuple[int, str]
 class Result:
     """What becomes of a frame: (interface, frame) for each that goes out, and what is counted.
 
-    `left_alone` says that the frame is the provider host's own business: the NVE hands it on untouched.
+    `left_alone` says that the frame is the provider host's own business: the NVE hands it on untouched. `taught` is
+    what the NVE is to know afterwards (`learn.after`): VSID, MAC address, and the PA behind which it is.
     """
 
     out: tuple[tuple[str, bytes], ...] = ()
     counted: Mapping[Counted, int] = field(default_factory=dict)
     left_alone: bool = False
+    taught: tuple[int, bytes, Address] | None = None
 
 
 def dropped(vsid: int, reason: Drop) -> Result:

@@ -159,6 +159,11 @@ VALUES: list[Case] = [
         ["3:12: nve.ttl: a TTL of 0 is too small (use 1 to 255)"],
     ),
     Case(
+        "an age below 0",
+        {"hosts:\n": "nve: {learning: -1}\nhosts:\n"},
+        ["3:17: nve.learning: an age of -1 is too small (use seconds, such as 300; 0: nothing is learnt)"],
+    ),
+    Case(
         "a TTL of more than a byte",
         {"hosts:\n": "nve: {ttl: 256}\nhosts:\n"},
         ["3:12: nve.ttl: a TTL of 256 is too large (use 1 to 255)"],
