@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from socket import AF_INET, AF_INET6
 from typing import Any
 
@@ -21,10 +21,11 @@ from nvgre_node.errors import MissingError
 from nvgre_node.fabric import MulticastRoute, Route
 from nvgre_node.multicast import multicast_router
 from nvgre_node.namespace import NUD_VALID, netlink
-from nvgre_node.policy import Address, LookupRecord, NvePolicy, Vm
+from nvgre_node.policy import Address, LookupRecord, Network, NvePolicy, Vm
 from nvgre_node.run import Run, process_run
 
 _IFA_F_NODAD = 0x02
+_DEFAULT: dict[int, Network] = {4: IPv4Network((0, 0)), 6: IPv6Network((0, 0))}
 _NTF_USE = 0x01
 _NTF_EXT_MANAGED = 0x01
 
@@ -160,10 +161,13 @@ class TenantVM(NamespacedNode):
 
     INTERFACE = "eth0"
 
-    def config(self, vms: Sequence[Vm], offloads: bool = True, **_params: Any) -> dict[str, Any]:
-        """Gives `eth0` the VM's MAC and customer addresses, usable at once; switches its offloads off if told so.
+    def config(
+        self, vms: Sequence[Vm], gateways: Sequence[Address] = (), offloads: bool = True, **_params: Any
+    ) -> dict[str, Any]:
+        """Gives `eth0` the VM's MAC and customer addresses, usable at once, and default routes by way of `gateways`.
 
-        What the VM is under VLAN ids of a trunk port gets a VLAN device each, where the kernel has such.
+        Switches its offloads off if told so. What the VM is under VLAN ids of a trunk port gets a VLAN device each,
+        where the kernel has such.
         """
         self.vm = vm = vms[0]
         if not offloads:
@@ -177,6 +181,7 @@ class TenantVM(NamespacedNode):
             for address in own.cas if own.vid is None else ():
                 self.set_address(self.INTERFACE, str(address))
         self._add_vlans([own for own in vms if own.vid is not None])
+        self.set_routes([Route(_DEFAULT[gateway.version], gateway) for gateway in gateways])
         return {}
 
     def _settle(self, interface: str) -> None:

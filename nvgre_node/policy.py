@@ -7,15 +7,17 @@ cuts out what one NVE needs; `Policy.explain` says which record decides, and why
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Final, Literal, TypeVar
 
+from nvgre_node import routing
 from nvgre_node.errors import BadInputError
 from nvgre_node.groups import NO_GROUPS, SubnetGroups, ascending, group_mac
+from nvgre_node.routing import ROUTER_MAC, Route, RouterInterface, RoutingDomain
 from nvgre_node.wire import octets
 
 Address = IPv4Address | IPv6Address
@@ -247,8 +249,10 @@ class NvePolicy:
     """What one NVE must know: itself, its ports, and the lookup records and members of the virtual subnets it serves.
 
     `replicas` are, per VSID, one PA of each other NVE with a port in that virtual subnet, ascending: they get its
-    broadcasts (B5). `senders` are all PAs of these NVEs: they alone may send into it (C1). `groups` are those of the
-    virtual subnets that have any, by VSID (B2).
+    broadcasts (B5). `groups` are those of the virtual subnets that have any, by VSID (B2). `senders` are all PAs of
+    these NVEs: they alone may send into it (C1). Where the tenant is routed,
+    all NVEs with a port of that tenant may. `routers`, `routes` and `records` then cover all virtual subnets of the
+    tenants with a port here.
     """
 
     nve: Nve
@@ -257,6 +261,8 @@ class NvePolicy:
     replicas: Mapping[int, tuple[Address, ...]]
     senders: Mapping[int, frozenset[Address]]
     groups: Mapping[int, SubnetGroups] = field(default_factory=dict)
+    routers: tuple[RouterInterface, ...] = ()
+    routes: tuple[Route, ...] = ()
 
     @cached_property
     def vsids(self) -> tuple[int, ...]:
@@ -291,6 +297,10 @@ class NvePolicy:
     def port_of(self, record: LookupRecord) -> Port:
         """The port of the VM that a local record names."""
         return next(port for port in self.ports if port.name == record.vm)
+
+    def router(self, vsid: int) -> RouterInterface | None:
+        """The interface of the distributed router in a virtual subnet, or None."""
+        return next((router for router in self.routers if router.vsid == vsid), None)
 
     def is_local(self, record: LookupRecord) -> bool:
         """Whether the record's VM sits on this host."""
@@ -332,6 +342,7 @@ class Policy:
     subnets: tuple[VirtualSubnet, ...]
     vms: tuple[Vm, ...]
     overrides: tuple[LookupRecord, ...] = field(default=())
+    routing: tuple[RoutingDomain, ...] = ()
 
     def vm(self, name: str) -> Vm:
         """The VM of a name, else UnknownNameError."""
@@ -384,12 +395,16 @@ class Policy:
         """What the NVE of one provider host must know, and no more (P2): the subnets that have a port there."""
         ports = tuple(self._port(vm) for vm in self.vms if vm.host == host)
         served = {port.vsid for port in ports}
-        records = tuple(r for r in self.records if r.vsid in served or r.deliver_vsid in served)
+        routed = self._routed_with(served)
+        known = served | {subnet.vsid for subnet in routed}
+        records = tuple(r for r in self.records if r.vsid in known or r.deliver_vsid in served)
         others = {vsid: self._members(vsid) - {host} for vsid in served}
         replicas = {vsid: self._replicas(host, vsid, members) for vsid, members in others.items()}
-        senders = {vsid: self._all_pas(members) for vsid, members in others.items()}
+        senders = {vsid: self._all_pas(self._senders(vsid) - {host}) for vsid in served}
+        tenants = {subnet.tenant for subnet in routed}
+        routers, routes = routing.interfaces(routed), tuple(route for route in self.routes if route.domain in tenants)
         groups = {own.vsid: own.groups for own in self.subnets if own.vsid in served and own.groups.outer}
-        return NvePolicy(self.nve(host), ports, records, replicas, senders, groups)
+        return NvePolicy(self.nve(host), ports, records, replicas, senders, groups, routers, routes)
 
     @cached_property
     def group_members(self) -> dict[Address, dict[str, tuple[Address, ...]]]:
@@ -399,6 +414,34 @@ class Policy:
             for group in self.for_host(nve.host).joined:
                 members.setdefault(group, {})[nve.host] = nve.pas_of(group.version)
         return members
+
+    @cached_property
+    def routes(self) -> tuple[Route, ...]:
+        """The routes of all routing domains that have a router."""
+        return tuple(route for domain in self.routing for route in routing.table(domain, self._subnets_of(domain)))
+
+    def domain(self, tenant: str) -> RoutingDomain | None:
+        """The routing domain of a tenant that has a router, else None."""
+        return next((domain for domain in self.routing if domain.tenant == tenant), None)
+
+    def gateways_of(self, vm: Vm) -> tuple[Address, ...]:
+        """The addresses of the router in a VM's virtual subnet, of the VM's IP versions; none without a router."""
+        if self.domain(self.tenant_of(vm)) is None:
+            return ()
+        (router,) = routing.interfaces([self.subnet(vm.subnet)])
+        return tuple(address for address in router.addresses if vm.ca(address.version))
+
+    def _subnets_of(self, domain: RoutingDomain) -> tuple[VirtualSubnet, ...]:
+        return tuple(subnet for subnet in self.subnets if subnet.tenant == domain.tenant)
+
+    def _routed_with(self, vsids: set[int]) -> tuple[VirtualSubnet, ...]:
+        """All virtual subnets of the routing domains that one of these belongs to."""
+        domains = [self._subnets_of(domain) for domain in self.routing]
+        return tuple(s for subnets in domains if any(s.vsid in vsids for s in subnets) for s in subnets)
+
+    def _senders(self, vsid: int) -> set[str]:
+        """The hosts whose NVEs may send into a virtual subnet."""
+        return self._members(vsid).union(*(self._members(subnet.vsid) for subnet in self._routed_with({vsid})))
 
     def _port(self, vm: Vm) -> Port:
         any_ca = vm.record in {RecordType.L2ONLY, RecordType.GATEWAY_WILDCARD}
@@ -444,25 +487,54 @@ class Policy:
         """
         sender = self.vm(source)
         target = _address(destination) or self._address_of(sender, destination)
-        vsid, here = self.vsid_of(sender), self.nve(sender.host)
+        vsid = self.vsid_of(sender)
         port = Step(f"port {sender.name} on {sender.host}", f"VSID {vsid} (0x{vsid:06x})", f"subnet {sender.subnet}")
         asked = f"record (VSID {vsid}, CA {target})"
         if target.is_multicast:
             return port, self._replication(sender, target)
+        if self.gateways_of(sender) and not self._is_on_link(sender, target):
+            return port, *self._explain_routed(sender, target)
         record = self.record(vsid, target) or self._gateway(sender, target)
         if record is None:
             return port, self._unknown(sender, target, asked)
         behind = "gateway_wildcard: any CA may be behind it" if record.ca != target else ""
         reason = self._elsewhere(sender, target) or behind or "U1, T8"
         found = Step(asked, f"{record.vm}, MAC {record.mac}, PA {record.pa}", reason)
-        crossing = self._crossing(sender, record)
+        return port, found, *self._crossing(sender, record), self._arrival(sender, record)
+
+    def _arrival(self, sender: Vm, record: LookupRecord) -> Step:
+        here = self.nve(sender.host)
         if record.pa in here.pas_of(record.pa.version):
-            arrival = Step("delivery", f"port {record.vm} on {sender.host}, never on the wire", "same provider host")
-        else:
-            key = f"20 00 65 58 {record.deliver_vsid.to_bytes(3, 'big').hex(' ')} + FlowID"
-            outer = f"outer IPv{record.pa.version} {self._source(sender, record.pa)} -> {record.pa}, protocol 47"
-            arrival = Step(outer, f"GRE {key}", "O1, G5")
-        return port, found, *crossing, arrival
+            return Step("delivery", f"port {record.vm} on {sender.host}, never on the wire", "same provider host")
+        key = f"20 00 65 58 {record.deliver_vsid.to_bytes(3, 'big').hex(' ')} + FlowID"
+        outer = f"outer IPv{record.pa.version} {self._source(sender, record.pa)} -> {record.pa}, protocol 47"
+        return Step(outer, f"GRE {key}", "O1, G5")
+
+    def _is_on_link(self, sender: Vm, ca: Address) -> bool:
+        return any(ca in prefix for prefix in self.subnet(sender.subnet).prefixes)
+
+    def _explain_routed(self, sender: Vm, ca: Address) -> Iterator[Step]:
+        """The steps of a packet that leaves its virtual subnet by the distributed router (T5, X6)."""
+        gateway = next((str(own) for own in self.gateways_of(sender) if own.version == ca.version), "none")
+        yield Step("default gateway", f"the router, {gateway}, MAC {ROUTER_MAC}", f"{ca} is outside {sender.subnet}")
+        tenant = self.tenant_of(sender)
+        route = routing.look_up(self.routes, tenant, ca)
+        if route is None:
+            yield Step(f"route in {tenant}", "none: ICMP network unreachable", "X6: nothing leaves the routing domain")
+            return
+        way = f"via {route.next_hop}, metric {route.metric}," if route.next_hop else "on-link"
+        yield Step(f"route in {tenant}", f"{route.prefix} {way} in VSID {route.vsid}", "X2" if route.next_hop else "T5")
+        target = route.next_hop or ca
+        asked = f"record (VSID {route.vsid}, CA {target})"
+        record = self.record(route.vsid, target)
+        if record is None:
+            own = target in {a for r in routing.interfaces(self.subnets) if r.vsid == route.vsid for a in r.addresses}
+            yield Step(asked, "the router itself" if own else "none: ICMP host unreachable", "X6")
+            return
+        yield Step(asked, f"{record.vm}, MAC {record.mac}, PA {record.pa}", "U1, T8")
+        yield Step("inner frame", f"MAC {ROUTER_MAC} -> {record.mac}, TTL less 1", "X6: VSID of the destination")
+        yield from self._crossing(sender, record)
+        yield self._arrival(sender, record)
 
     def _source(self, sender: Vm, remote: Address) -> str:
         nve = self.nve(sender.host)
@@ -482,7 +554,7 @@ class Policy:
     def _gateway(self, sender: Vm, ca: Address) -> LookupRecord | None:
         """The record of the gateway in the sender's subnet, for a CA that is outside of it."""
         gateways = self._of_type(sender.subnet, RecordType.GATEWAY_WILDCARD)
-        if not gateways or any(ca in prefix for prefix in self.subnet(sender.subnet).prefixes):
+        if not gateways or self._is_on_link(sender, ca):
             return None
         return next(r for r in self.records if (r.vsid, r.mac) == (self.vsid_of(sender), gateways[0].mac))
 

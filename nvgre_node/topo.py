@@ -26,7 +26,9 @@ class NvgreTopo(Topo):
             own = {"policy": policy.for_host(nve.host), "routes": fabric.routes(nve.host), "dataplane": dataplane}
             self._add_node(nve.host, ProviderHost, **own)
         for name, vms in policy.machines.items():
-            self._add_node(name, TenantVM, vms=vms, offloads=dataplane not in WITHOUT_OFFLOADS)
+            gateways = policy.gateways_of(vms[0]) if vms[0].vid is None else ()
+            own = {"vms": vms, "gateways": gateways, "offloads": dataplane not in WITHOUT_OFFLOADS}
+            self._add_node(name, TenantVM, **own)
         for link in fabric.links:
             addresses1, addresses2 = ([str(address) for address in end.addresses] for end in link.ends)
             ends = {"addresses1": addresses1, "addresses2": addresses2}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from nvgre_node.groups import group_mac
 from nvgre_node.policy import Address
-from topologies import fabric_checks, values
+from topologies import fabric_checks, routing_checks, values
 from topologies.facts import Facts, Subnet, Vm
 from topologies.problems import Finding, Path, did_you_mean
 from topologies.repeats import repeats
@@ -23,7 +23,7 @@ Rule = Callable[[Facts], Iterator[Finding]]
 
 def check(facts: Facts) -> list[Finding]:
     """Everything that breaks a rule, rule by rule."""
-    return [finding for rule in (*RULES, *fabric_checks.RULES) for finding in rule(facts)]
+    return [finding for rule in (*RULES, *routing_checks.RULES, *fabric_checks.RULES) for finding in rule(facts)]
 
 
 def there_is_a_vm(facts: Facts) -> Iterator[Finding]:

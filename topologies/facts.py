@@ -57,6 +57,7 @@ class Vm:
     cas: tuple[Address | None, ...]
     mac: str | None
     has_own_mac: bool
+    record: str | None
     pa: Address | None
     vid: int | None = None
     says: frozenset[str] = frozenset()
@@ -75,6 +76,29 @@ class Vm:
     def node(self) -> str:
         """The machine that it is."""
         return self.name.partition(".")[0]
+
+
+@dataclass(frozen=True)
+class Route:
+    """A customer route as written."""
+
+    to: Network | None
+    via: Address | None
+    metric: int | None
+
+
+@dataclass(frozen=True)
+class Routing:
+    """What a tenant says of routing, as written."""
+
+    tenant: str
+    router: bool
+    routes: tuple[Route, ...]
+
+    @property
+    def path(self) -> Path:
+        """Where it stands."""
+        return "tenants", self.tenant
 
 
 @dataclass(frozen=True)
@@ -104,6 +128,7 @@ class Facts:
     subnets: tuple[Subnet, ...]
     vms: tuple[Vm, ...]
     faults: tuple[Fault, ...]
+    routing: tuple[Routing, ...] = ()
 
     @cached_property
     def overhead(self) -> int:
@@ -174,6 +199,7 @@ def read(data: dict[str, Any]) -> Facts:
             for name, part in _mapping(_mapping(parts).get("vms")).items()
             for vm in _vms(name, tenant, _mapping(part))
         ),
+        routing=tuple(_routing(tenant, _mapping(parts)) for tenant, parts in tenants.items()),
         faults=tuple(_fault(index, _mapping(part)) for index, part in enumerate(_list(data.get("faults")))),
     )
 
@@ -232,7 +258,21 @@ def _vm(name: str, tenant: str, part: dict[str, Any]) -> Vm:
         cas=_each(values.ca, part, "ca"),
         mac=values.usable(values.mac, part.get("mac")),
         has_own_mac=part.get("mac") is not None,
+        record=_text(part.get("record")),
         pa=values.usable(values.own_pa, part.get("pa")),
+    )
+
+
+def _routing(tenant: str, part: dict[str, Any]) -> Routing:
+    routes = tuple(map(_route, map(_mapping, _list(part.get("routes")))))
+    return Routing(tenant, part.get("router") is True, routes)
+
+
+def _route(part: dict[str, Any]) -> Route:
+    return Route(
+        values.usable(values.prefix, part.get("to")),
+        values.usable(values.ca, part.get("via")),
+        values.usable(values.metric, part.get("metric", 0)),
     )
 
 

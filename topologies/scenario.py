@@ -19,6 +19,7 @@ from nvgre_node.policy import (
     VirtualSubnet,
     Vm,
 )
+from nvgre_node.routing import CustomerRoute, RoutingDomain
 from nvgre_node.wire import OVERHEAD
 from topologies.schema import ScenarioPart
 from topologies.values import made_mac
@@ -113,10 +114,17 @@ def _policy(part: ScenarioPart) -> Policy:
             for name, subnet in parts.subnets.items()
         ),
         vms=tuple(_vms(part)),
+        routing=tuple(_routing(part)),
     )
     for fault in part.faults:
         policy = policy.pointing_to(policy.vm(fault.record_of), policy.vm(fault.points_to))
     return policy
+
+
+def _routing(part: ScenarioPart) -> Iterator[RoutingDomain]:
+    for name, tenant in part.tenants.items():
+        if tenant.router:
+            yield RoutingDomain(name, tuple(CustomerRoute(r.to, r.via, r.metric) for r in tenant.routes))
 
 
 def _vms(part: ScenarioPart) -> Iterator[Vm]:

@@ -32,6 +32,7 @@ NodeName = Annotated[str, PlainValidator(values.node_name)]
 VmName = Annotated[str, PlainValidator(values.vm_name)]
 Reference = Annotated[str, PlainValidator(values.text)]
 Line = Annotated[str, PlainValidator(values.line)]
+Metric = Annotated[int, PlainValidator(values.metric)]
 Mtu = Annotated[int, PlainValidator(values.mtu)]
 Pa = Annotated[Interface, PlainValidator(values.pa)]
 OwnPa = Annotated[Address, PlainValidator(values.own_pa)]
@@ -139,13 +140,26 @@ class VmPart(Part):
     record: RecordType = RecordType.STATIC
 
 
+class RoutePart(Part):
+    """A customer route: `to` a prefix by way of (`via`) the VM with that CA. Of one prefix the lowest metric wins."""
+
+    to: Prefix = Field(examples=["to: 0.0.0.0/0"])
+    via: Ca = Field(examples=["via: 10.1.1.11, a CA of one of the tenant's VMs"])
+    metric: Metric = 0
+
+
 class TenantPart(Part):
-    """A tenant: a routing domain with its virtual subnets and VMs."""
+    """A tenant: a routing domain with its virtual subnets and VMs.
+
+    With `router` every NVE routes between them (X6), at the first address of each prefix, and by `routes`.
+    """
 
     subnets: dict[Name, SubnetPart] = Field(
         examples=["subnets: {red_net: {vsid: 5001, prefixes: [10.1.1.0/24]}}"], min_length=1
     )
     vms: dict[VmName, VmPart] = Field(default={})
+    router: StrictBool = False
+    routes: list[RoutePart] = Field(default=[])
 
 
 class FaultPart(Part):

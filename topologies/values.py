@@ -156,6 +156,11 @@ def _in_range(value: object, least: int, most: int, what: str, hint: str) -> int
     return read
 
 
+def metric(value: object) -> int:
+    """The metric of a route: 0 to 65535."""
+    return _in_range(value, 0, 65535, "a metric", "use 0 to 65535")
+
+
 def _whole_number(value: object, hint: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise BadValueError("has no value" if value is None else f"{show(value)} is not a whole number", hint)

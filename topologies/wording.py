@@ -20,6 +20,7 @@ _PLACES: dict[Path, type[schema.Part]] = {
     ("tenants", "*", "subnets", "*"): schema.SubnetPart,
     ("tenants", "*", "vms", "*"): schema.VmPart,
     ("tenants", "*", "vms", "*", "trunk", "*"): schema.VlanPart,
+    ("tenants", "*", "routes", "*"): schema.RoutePart,
     ("faults", "*"): schema.FaultPart,
 }
 

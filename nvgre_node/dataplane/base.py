@@ -41,6 +41,10 @@ class Drop(IntEnum):
     CE_ON_NOT_ECT = 25
     UNTAGGED = 26
     UNKNOWN_VLAN = 27
+    MARTIAN = 28
+    NO_CUSTOMER_ROUTE = 29
+    TTL_EXCEEDED = 30
+    ROUTER_ADDRESS = 31
 
     @property
     def label(self) -> str:
@@ -64,6 +68,7 @@ class SubnetCounters:
     told_too_big: int = 0
     answered: int = 0
     punted: int = 0
+    routed: int = 0
     dropped: Mapping[Drop, int] = field(default_factory=dict)
 
 

@@ -33,11 +33,12 @@ from nvgre_node.policy import (
     TooBig,
     UnknownUnicast,
 )
+from nvgre_node.routing import ROUTER_MAC
 from nvgre_node.wire import octets
 
 # The layouts of bpf/policy.h and bpf/counters.h. PAs are in network order, all else in the machine's.
 _U32 = struct.Struct("=I")
-_NVE = struct.Struct("=32s128s16B8sI")
+_NVE = struct.Struct("=32s128s16B8sB3xI")
 _PORT_KEY = struct.Struct("=II")
 _PORT = struct.Struct("=IIHH6sBB4s16s")
 _SOURCE_KEY = struct.Struct("=II16s")
@@ -46,6 +47,9 @@ _RECORD = struct.Struct("=IIII16s")
 _PEER_KEY = struct.Struct("=I16s")
 _NEIGHBOUR_KEY = struct.Struct("=II16s")
 _NEIGHBOUR = struct.Struct("=6sBx")
+_ROUTER = struct.Struct("=I4s16s")
+_ROUTE_KEY = struct.Struct("=III16s")
+_ROUTE = struct.Struct("=II16s")
 _REPLICA_KEY = struct.Struct("=II")
 _GROUP_UPLINK = struct.Struct("=I6sxx")
 _DONE = (
@@ -57,6 +61,7 @@ _DONE = (
     "told_too_big",
     "answered",
     "punted",
+    "routed",
 )
 _COUNTERS = struct.Struct(f"={len(_DONE) + len(Drop)}Q")
 
@@ -70,6 +75,7 @@ _AGE = struct.Struct("=Q")
 _NANOSECONDS = 1_000_000_000
 _SPARE_RECORDS = 1024  # that may be installed later
 _RECORD_TYPES = tuple(RecordType)  # enum record_type
+_RECORD_ROUTER = len(_RECORD_TYPES)
 
 
 class EbpfDataPlane:
@@ -145,6 +151,22 @@ class EbpfDataPlane:
             carried = groups.by_mac | ({_EVERY_MAC: groups.default} if groups.default else {})
             for mac, group in carried.items():
                 maps["groups"][_RECORD_KEY.pack(vsid, mac)] = _mapped(group)
+        self._write_routing(policy)
+
+    def _write_routing(self, policy: NvePolicy) -> None:
+        """Routing domains are numbered in the order of their interfaces."""
+        maps, numbers = self.loaded.maps, list(dict.fromkeys(router.domain for router in policy.routers))
+        for router in policy.routers:
+            own4, own6 = (address.packed if (address := router.address(version)) else b"" for version in (4, 6))
+            maps["routers"][_U32.pack(router.vsid)] = _ROUTER.pack(numbers.index(router.domain), own4, own6)
+            for address in router.addresses:
+                has = _NEIGHBOUR.pack(octets(ROUTER_MAC), _RECORD_ROUTER)
+                maps["neighbours"][_neighbour_key(router.vsid, address)] = has
+        for route in policy.routes:
+            address, length = route.prefix.network_address, route.prefix.prefixlen
+            key = _ROUTE_KEY.pack(64 + length, numbers.index(route.domain), address.version, address.packed)
+            next_hop = route.next_hop.packed if route.next_hop else b""
+            maps["routes"][key] = _ROUTE.pack(route.vsid, route.next_hop is None, next_hop)
 
     def _write_port(self, policy: NvePolicy, port: Port, number: int, ifindex: int) -> None:
         maps, key = self.loaded.maps, _PORT_KEY.pack(ifindex, port.vid or 0)
@@ -271,6 +293,7 @@ def _nve(policy: NvePolicy, slow_path: SlowPath | None) -> bytes:
         any(port.vid for port in policy.ports),
         bool(nve.pcp_to_dscp),
         bytes(nve.pcp_to_dscp[pcp] << 2 if pcp in nve.pcp_to_dscp else _NO_DSCP for pcp in range(8)),
+        bool(policy.routers),
         slow_path.entry if slow_path else 0,
     )
 

@@ -15,6 +15,8 @@ from collections import Counter
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 
+from pyroute2.netlink.exceptions import NetlinkError
+
 from nvgre_node.dataplane import model
 from nvgre_node.dataplane.base import NO_SUBNET, PUNT, Drop, Punted, Sighted, SubnetCounters
 from nvgre_node.groups import group_mac
@@ -135,7 +137,10 @@ class LiveModel:
         return {group: model.Path(name, mac, group_mac(group), mtu) for group in policy.joined}
 
     def _path(self, pa: Address, macs: dict[tuple[int, str], str]) -> model.Path | None:
-        route = self._ip.route("get", dst=str(pa))[0]
+        try:
+            route = self._ip.route("get", dst=str(pa))[0]
+        except NetlinkError:  # there is no route (any more)
+            return None
         index = int(route.get("oif"))
         next_hop = macs.get((index, route.get("gateway") or str(pa)))
         if next_hop is None or index not in self._uplinks:

@@ -50,12 +50,13 @@ def command(what: str, as_json: bool) -> None:  # noqa: ARG001 (there is but one
     if as_json:
         click.echo(json.dumps([_as_json(row) for row in found], indent=2))
         return
-    made = table("run", "host", "VSID", "encapsulated", "decapsulated", "local", "told too big", "answered", "dropped")
+    done = ("encapsulated", "decapsulated", "local", "routed", "told_too_big", "answered")
+    made = table("run", "host", "VSID", *(name.replace("_", " ") for name in done), "dropped")
     for row in found:
         counters = row.counters
         dropped = ", ".join(f"{reason.label} {count}" for reason, count in counters.dropped.items())
-        done = (counters.encapsulated, counters.decapsulated, counters.local, counters.told_too_big, counters.answered)
-        made.add_row(row.run, row.host, str(row.vsid) if row.vsid != NO_SUBNET else "none", *map(str, done), dropped)
+        counted = (str(getattr(counters, name)) for name in done)
+        made.add_row(row.run, row.host, str(row.vsid) if row.vsid != NO_SUBNET else "none", *counted, dropped)
     if found:
         show(made)
     else:

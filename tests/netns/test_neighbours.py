@@ -351,7 +351,7 @@ MUTANTS = {
     "the code (RFC 4861)": Mutant("neighbours.h", "|| nd->code)", ")"),
     "the hardware of ARP": Mutant("neighbours.h", "arp->hardware != bpf_htons(ARP_ETHERNET) ||", "0 ||"),
     "nobody's address gets no answer (RFC 4861)": Mutant(
-        "neighbours.h", "has_address = !!(source[0] | source[1] | source[2] | source[3])", "has_address = !!source"
+        "neighbours.h", "has_address = !is_unspecified(&asker)", "has_address = 1"
     ),
     "a gateway is a router (RFC 4861)": Mutant(
         "neighbours.h", "found->type == RECORD_GATEWAY_WILDCARD ? ND_ROUTER : 0", "0"

@@ -38,6 +38,11 @@ enum drop {
 	/* from a VM on a trunk port (I5) */
 	DROP_UNTAGGED,
 	DROP_UNKNOWN_VLAN,
+	/* from a VM, to the distributed router */
+	DROP_MARTIAN,
+	DROP_NO_CUSTOMER_ROUTE,
+	DROP_TTL_EXCEEDED,
+	DROP_ROUTER_ADDRESS,
 	DROP_REASONS
 };
 
@@ -51,6 +56,7 @@ struct subnet_counters {
 	__u64 told_too_big;
 	__u64 answered;
 	__u64 punted;
+	__u64 routed;
 	__u64 dropped[DROP_REASONS];
 };
 

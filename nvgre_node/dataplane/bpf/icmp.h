@@ -11,8 +11,13 @@
 #define ICMP_UNREACHABLE 3
 #define ICMP_FRAGMENTATION_NEEDED 4
 #define ICMP_ECHO 8
+#define ICMP_TIME_EXCEEDED 11
+#define ICMPV6_UNREACHABLE 1
 #define ICMPV6_PACKET_TOO_BIG 2
+#define ICMPV6_TIME_EXCEEDED 3
 #define ICMPV6_INFORMATIONAL 128
+#define ICMPV6_ECHO 128
+#define ICMPV6_ECHO_REPLY 129
 #define ICMPV6_REDIRECT 137
 
 /* Errors of ICMP (RFC 792, RFC 1191) and of ICMPv6 (RFC 4443) look alike: the second word is 0, or an MTU. */
@@ -53,10 +58,11 @@ static __always_inline int quote(struct __sk_buff *skb, __u32 answer_length)
 	return bpf_skb_pull_data(skb, answer_length + QUOTE);
 }
 
-static __always_inline void answer_ethernet(struct ethhdr *answer, const struct ethhdr *offender)
+static __always_inline void answer_ethernet(struct ethhdr *answer, const struct ethhdr *offender, const struct port *port,
+					    const struct router *router)
 {
-	__builtin_memcpy(answer->h_dest, offender->h_source, ETH_ALEN);
-	__builtin_memcpy(answer->h_source, offender->h_dest, ETH_ALEN);
+	__builtin_memcpy(answer->h_dest, router ? port->mac : offender->h_source, ETH_ALEN);
+	__builtin_memcpy(answer->h_source, router ? ROUTER_MAC : offender->h_dest, ETH_ALEN);
 	answer->h_proto = offender->h_proto;
 }
 
@@ -77,12 +83,13 @@ static __always_inline int may_answer4(const struct iphdr *ip, const void *end)
 	return (const void *)(icmp + 1) <= end && (icmp->type == ICMP_ECHO || icmp->type == ICMP_ECHO_REPLY);
 }
 
-static __always_inline int icmp_error4(struct __sk_buff *skb, const struct icmp_said *said, __u32 quoted)
+static __always_inline int icmp_error4(struct __sk_buff *skb, const struct port *port, const struct router *router,
+				       const struct icmp_said *said, __u32 quoted)
 {
 	struct ethhdr *eth = (void *)(long)skb->data;
 	struct iphdr *ip = (void *)(eth + 1);
 	void *end = (void *)(long)skb->data_end;
-	if ((void *)(ip + 1) > end || !may_answer4(ip, end))
+	if ((void *)(ip + 1) > end || !may_answer4(ip, end) || (router && !router->address4))
 		return -1;
 	struct ethhdr offender_eth = *eth;
 	struct iphdr offender = *ip;
@@ -93,14 +100,14 @@ static __always_inline int icmp_error4(struct __sk_buff *skb, const struct icmp_
 	end = (void *)(long)skb->data_end;
 	if ((void *)(answer + 1) + QUOTE > end)
 		return -1;
-	answer_ethernet(&answer->eth, &offender_eth);
+	answer_ethernet(&answer->eth, &offender_eth, port, router);
 	answer->ip = (struct iphdr){
 		.version = 4,
 		.ihl = 5,
 		.tot_len = bpf_htons(sizeof(struct iphdr) + sizeof(struct icmp_header) + quoted),
 		.ttl = ANSWER_TTL,
 		.protocol = IPPROTO_ICMP,
-		.saddr = offender.daddr,
+		.saddr = router ? router->address4 : offender.daddr,
 		.daddr = offender.saddr,
 	};
 	answer->ip.check = ~ip_checksum(&answer->ip);
@@ -113,20 +120,20 @@ static __always_inline int icmp_error4(struct __sk_buff *skb, const struct icmp_
 static __always_inline int may_answer6(const struct ipv6hdr *ip, const void *end)
 {
 	const struct icmp_header *icmp = (const void *)(ip + 1);
-	const __be32 *source = ip->saddr.s6_addr32;
-	if (ip->saddr.s6_addr[0] == 0xff || !(source[0] | source[1] | source[2] | source[3]))
+	if (ip->saddr.s6_addr[0] == 0xff || is_unspecified(&ip->saddr))
 		return 0;
 	if (ip->nexthdr != IPPROTO_ICMPV6)
 		return 1;
 	return (const void *)(icmp + 1) <= end && icmp->type >= ICMPV6_INFORMATIONAL && icmp->type != ICMPV6_REDIRECT;
 }
 
-static __always_inline int icmp_error6(struct __sk_buff *skb, const struct icmp_said *said, __u32 quoted)
+static __always_inline int icmp_error6(struct __sk_buff *skb, const struct port *port, const struct router *router,
+				       const struct icmp_said *said, __u32 quoted)
 {
 	struct ethhdr *eth = (void *)(long)skb->data;
 	struct ipv6hdr *ip = (void *)(eth + 1);
 	void *end = (void *)(long)skb->data_end;
-	if ((void *)(ip + 1) > end || !may_answer6(ip, end))
+	if ((void *)(ip + 1) > end || !may_answer6(ip, end) || (router && is_unspecified(&router->address6)))
 		return -1;
 	struct ethhdr offender_eth = *eth;
 	struct ipv6hdr offender = *ip;
@@ -137,13 +144,13 @@ static __always_inline int icmp_error6(struct __sk_buff *skb, const struct icmp_
 	end = (void *)(long)skb->data_end;
 	if ((void *)(answer + 1) + QUOTE > end)
 		return -1;
-	answer_ethernet(&answer->eth, &offender_eth);
+	answer_ethernet(&answer->eth, &offender_eth, port, router);
 	answer->ip = (struct ipv6hdr){
 		.version = 6,
 		.payload_len = bpf_htons(sizeof(struct icmp_header) + quoted),
 		.nexthdr = IPPROTO_ICMPV6,
 		.hop_limit = ANSWER_TTL,
-		.saddr = offender.daddr,
+		.saddr = router ? router->address6 : offender.daddr,
 		.daddr = offender.saddr,
 	};
 	answer->icmp = (struct icmp_header){.type = said->type6, .code = said->code6, .mtu = bpf_htonl(said->mtu)};
@@ -157,15 +164,22 @@ static __always_inline int icmp_error6(struct __sk_buff *skb, const struct icmp_
 
 /*
  * Makes the frame an error about itself, for its sender; 0 where that was done, and else there must be none. It comes
- * from the addresses to which the frame was sent, as RFC 7588 wants of a tunnel.
+ * from the addresses to which the frame was sent, as RFC 7588 wants of a tunnel. If that was the router, it comes from
+ * the router's own in the sender's subnet, be the frame sent there or already on its way from there. Not inline: the
+ * stacks of a program and of what it calls are limited together, and so are not those of all that it calls.
  */
-static __always_inline int icmp_error(struct __sk_buff *skb, const struct icmp_said *said)
+static __noinline int icmp_error(struct __sk_buff *skb, const struct port *port, const struct icmp_said *said)
 {
 	__u32 packet = skb->len - ETH_HLEN;
 	__u32 quoted = packet < QUOTE ? packet : QUOTE;
+	struct ethhdr eth;
+	struct router *router = 0;
+	if (nve.routes && !bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)) &&
+	    (is_router(eth.h_dest) || is_router(eth.h_source)))
+		router = find_router(port->vsid);
 	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return icmp_error4(skb, said, quoted);
+		return icmp_error4(skb, port, router, said, quoted);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		return icmp_error6(skb, said, quoted);
+		return icmp_error6(skb, port, router, said, quoted);
 	return -1;
 }

@@ -1,6 +1,6 @@
 /*
- * The proxy for ARP and Neighbour Discovery: the NVE answers who has a customer address, by its records (S2). What it
- * does with which message is told in nvgre_node/dataplane/model/neighbours.py.
+ * ARP and Neighbour Discovery: the NVE answers for the router, and for VMs where it is their proxy (S2). What it does with
+ * which message is told in nvgre_node/dataplane/model/neighbours.py.
  */
 #pragma once
 #include "counters.h"
@@ -62,10 +62,10 @@ static __always_inline int answer_discovery(struct __sk_buff *skb, const struct 
 	struct advertisement *said = (void *)(long)skb->data;
 	if ((void *)(said + 1) > (void *)(long)skb->data_end)
 		return -1;
-	__be32 *source = said->ip.saddr.s6_addr32;
-	int has_address = !!(source[0] | source[1] | source[2] | source[3]);
+	struct in6_addr asker = said->ip.saddr;
+	int has_address = !is_unspecified(&asker);
 	struct in6_addr all_nodes = {.s6_addr32 = {bpf_htonl(0xff020000), 0, 0, bpf_htonl(1)}};
-	struct in6_addr to = has_address ? said->ip.saddr : all_nodes;
+	struct in6_addr to = has_address ? asker : all_nodes;
 	if (has_address) {
 		__builtin_memcpy(said->eth.h_dest, said->eth.h_source, ETH_ALEN);
 	} else {
@@ -85,7 +85,7 @@ static __always_inline int answer_discovery(struct __sk_buff *skb, const struct 
 	said->nd.code = 0;
 	said->nd.checksum = 0;
 	said->nd.flags = ND_OVERRIDE | (has_address ? ND_SOLICITED : 0) |
-			 (found->type == RECORD_GATEWAY_WILDCARD ? ND_ROUTER : 0);
+			 (found->type == RECORD_GATEWAY_WILDCARD || found->type == RECORD_ROUTER ? ND_ROUTER : 0);
 	__builtin_memset(said->nd.reserved, 0, sizeof(said->nd.reserved));
 	said->option = ND_TARGET_LINK_LAYER_ADDRESS;
 	said->option_words = 1;
@@ -124,11 +124,22 @@ static __always_inline int read_discovery(const struct ethhdr *eth, const void *
 	return nd->type == NEIGHBOUR_SOLICITATION || nd->type == NEIGHBOUR_ADVERTISEMENT;
 }
 
+static __always_inline int answer_neighbour(struct __sk_buff *skb, const struct port *port, const struct neighbour *found)
+{
+	int is_arp = skb->protocol == bpf_htons(ETH_P_ARP);
+	if ((is_arp ? answer_arp(skb, found) : answer_discovery(skb, found)) || push_tag(skb, port->vid))
+		return drop(skb, port->slot, DROP_MALFORMED);
+	struct subnet_counters *subnet = counters_of(port->slot);
+	if (subnet)
+		subnet->answered++;
+	return bpf_redirect(skb->ingress_ifindex, 0);
+}
+
 /*
- * What becomes of a VM's frame to a group, or TC_ACT_UNSPEC where it goes to everybody like any other. Not inline: the
+ * What becomes of a VM's frame to a group or to the router, or TC_ACT_UNSPEC where it is like any other. Not inline: the
  * compiler would then keep addresses of the context's fields, which the verifier refuses.
  */
-static __noinline int proxy_neighbours(struct __sk_buff *skb, const struct port *port)
+static __noinline int ask_neighbours(struct __sk_buff *skb, const struct port *port)
 {
 	const struct ethhdr *eth = (void *)(long)skb->data;
 	const void *end = (void *)(long)skb->data_end;
@@ -141,17 +152,17 @@ static __noinline int proxy_neighbours(struct __sk_buff *skb, const struct port 
 		     eth->h_proto != bpf_htons(ETH_P_IPV6) || !read_discovery(eth, end, &about, &asks))
 		return TC_ACT_UNSPEC;
 
+	int is_group = eth->h_dest[0] & 1;
 	struct neighbour *found = bpf_map_lookup_elem(&neighbours, &about);
+	if (asks && found && found->type == RECORD_ROUTER)
+		return answer_neighbour(skb, port, found);
+	if (!is_group || !nve.proxy_neighbours)
+		return TC_ACT_UNSPEC;
 	if (asks && found && found->type != RECORD_L2ONLY) {
 		struct record *record = find_record(port->vsid, found->mac);
 		if (record && record->ifindex == skb->ingress_ifindex && record->vid == port->vid)
 			return drop(skb, port->slot, DROP_OWN_ADDRESS);
-		if ((is_arp ? answer_arp(skb, found) : answer_discovery(skb, found)) || push_tag(skb, port->vid))
-			return drop(skb, port->slot, DROP_MALFORMED);
-		struct subnet_counters *subnet = counters_of(port->slot);
-		if (subnet)
-			subnet->answered++;
-		return bpf_redirect(skb->ingress_ifindex, 0);
+		return answer_neighbour(skb, port, found);
 	}
 	struct neighbour_key unknown = {.vsid = port->vsid, .version = 4}; /* that of l2only records */
 	if (bpf_map_lookup_elem(&neighbours, &unknown))

@@ -7,6 +7,7 @@
 #include "source_check.h"
 #include "neighbours.h"
 #include "punt.h"
+#include "route.h"
 
 SEC("tc")
 int from_port(struct __sk_buff *skb)
@@ -31,15 +32,26 @@ int from_port(struct __sk_buff *skb)
 	struct record *record = find_record(port->vsid, eth->h_dest);
 	if (!record)
 		record = find_learnt(port->vsid, eth->h_dest);
-	if (nve.proxy_neighbours && is_group) {
-		int action = proxy_neighbours(skb, port);
+	struct router *router = nve.routes && is_router(eth->h_dest) ? find_router(port->vsid) : 0;
+	if ((is_group && (nve.proxy_neighbours || nve.routes)) || router) {
+		int action = ask_neighbours(skb, port);
 		if (action != TC_ACT_UNSPEC)
 			return action;
 	}
-	if (is_group || (!record && nve.flood_unknown))
+	if (nve.routes && router) {
+		struct verdict verdict = {};
+		int done = route(skb, router, &verdict);
+		if (done != FORWARDED)
+			return not_forwarded(skb, port, done, &verdict);
+		record = bpf_map_lookup_elem(&records, &verdict.next);
+		struct subnet_counters *subnet = counters_of(port->slot);
+		if (subnet)
+			subnet->routed += packets_in(skb);
+	}
+	if (is_group || (!record && nve.flood_unknown && !router))
 		return replicate(skb, port);
 	if (!record)
-		return unknown_unicast(skb, port);
+		return router ? drop(skb, port->slot, DROP_UNKNOWN_UNICAST) : unknown_unicast(skb, port);
 	if (!record->ifindex)
 		return encapsulate(skb, port, record);
 	if (record->ifindex == skb->ingress_ifindex && record->vid == port->vid)

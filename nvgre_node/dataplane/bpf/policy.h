@@ -36,6 +36,8 @@ struct nve {
 	__u8 trunks;           /* I5; 0: no port is a trunk port */
 	__u8 pcp_to_dscp;      /* 0: the priority of tags is lost */
 	__u8 dscp_of_pcp[8];   /* as dscp, by priority; NO_DSCP: dscp decides */
+	__u8 routes;           /* X6; 0: no tenant here has a router */
+	__u8 reserved[3];
 	__u32 slow_path;       /* index of the interface that leads to the slow path, or 0 */
 };
 
@@ -126,8 +128,8 @@ struct neighbour_key {
 	struct in6_addr ca; /* IPv4: in the first word, the others 0 */
 };
 
-/* The order is that of nvgre_node.policy.RecordType. */
-enum record_type { RECORD_STATIC, RECORD_DYNAMIC, RECORD_L2ONLY, RECORD_GATEWAY_WILDCARD };
+/* The order is that of nvgre_node.policy.RecordType; then what has the addresses of the distributed router. */
+enum record_type { RECORD_STATIC, RECORD_DYNAMIC, RECORD_L2ONLY, RECORD_GATEWAY_WILDCARD, RECORD_ROUTER };
 
 struct neighbour {
 	__u8 mac[ETH_ALEN];
@@ -142,6 +144,48 @@ struct {
 	__type(key, struct neighbour_key);
 	__type(value, struct neighbour);
 } neighbours SEC(".maps");
+
+/* The MAC address of the distributed router, everywhere (nvgre_node.routing). */
+#define ROUTER_MAC ((const __u8[ETH_ALEN]){0x02, 0x4e, 0x56, 0x47, 0x52, 0x45})
+
+/* By VSID: the interface of the distributed router, if there is one. An address that it has not is 0. */
+struct router {
+	__u32 domain;
+	__be32 address4;
+	struct in6_addr address6;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct router);
+} routers SEC(".maps");
+
+/* The routes of all routing domains: `bits` of what follows it count. */
+struct route_key {
+	__u32 bits;
+	__u32 domain;
+	__u32 version; /* of IP */
+	struct in6_addr ca;
+};
+
+#define ROUTE_KEY_BITS (8 * (sizeof(struct route_key) - sizeof(__u32)))
+
+struct route {
+	__u32 vsid;
+	__u32 is_on_link; /* to the destination itself; 0: to the next hop */
+	struct in6_addr next_hop;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct route_key);
+	__type(value, struct route);
+} routes SEC(".maps");
 
 /* C1: the PAs that may send into a virtual subnet. */
 struct peer_key {
@@ -184,4 +228,14 @@ static __always_inline struct record *find_record(__u32 vsid, const __u8 *mac)
 	struct record_key key = {.vsid = vsid};
 	__builtin_memcpy(key.mac, mac, ETH_ALEN);
 	return bpf_map_lookup_elem(&records, &key);
+}
+
+static __always_inline int is_router(const __u8 *mac)
+{
+	return same_mac(mac, ROUTER_MAC);
+}
+
+static __always_inline struct router *find_router(__u32 vsid)
+{
+	return bpf_map_lookup_elem(&routers, &vsid);
 }

@@ -23,15 +23,6 @@ struct nd_option {
 	__u8 mac[ETH_ALEN];
 };
 
-static __always_inline int same_mac(const __u8 *a, const __u8 *b)
-{
-	__u8 difference = 0;
-#pragma unroll
-	for (int i = 0; i < ETH_ALEN; i++)
-		difference |= a[i] ^ b[i];
-	return !difference;
-}
-
 static __always_inline int is_own_address(__u32 port, __u32 version, const struct in6_addr *address)
 {
 	struct source_key key = {.port = port, .version = version, .address = *address};

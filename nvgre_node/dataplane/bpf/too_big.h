@@ -48,7 +48,7 @@ static __always_inline int too_big(struct __sk_buff *skb, const struct port *por
 		.type6 = ICMPV6_PACKET_TOO_BIG,
 		.mtu = mtu,
 	};
-	if (icmp_error(skb, &said) || push_tag(skb, port->vid))
+	if (icmp_error(skb, port, &said) || push_tag(skb, port->vid))
 		return action;
 	subnet->told_too_big++;
 	return bpf_redirect(skb->ingress_ifindex, 0);

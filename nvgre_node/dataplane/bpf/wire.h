@@ -64,6 +64,21 @@ static __always_inline int is_tag(__be16 ethertype)
 	       ethertype == bpf_htons(ETH_P_QINQ_OLD);
 }
 
+static __always_inline int same_mac(const __u8 *a, const __u8 *b)
+{
+	__u8 difference = 0;
+#pragma unroll
+	for (int i = 0; i < ETH_ALEN; i++)
+		difference |= a[i] ^ b[i];
+	return !difference;
+}
+
+static __always_inline int is_unspecified(const struct in6_addr *address)
+{
+	const __be32 *words = address->s6_addr32;
+	return !(words[0] | words[1] | words[2] | words[3]);
+}
+
 /* The ones' complement sum of RFC 1071, folded to 16 bits. */
 static __always_inline __u16 fold(__u32 sum)
 {

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
+from dataclasses import replace
 
 from nvgre_node.dataplane.base import PUNT, PUNT_BYTES, Drop
 from nvgre_node.dataplane.model import learn, mss
 from nvgre_node.dataplane.model.fragment import fragments, is_fragmentable
 from nvgre_node.dataplane.model.headers import DF, ipv4, ipv6, is_group, strip_tags
-from nvgre_node.dataplane.model.neighbours import proxied
+from nvgre_node.dataplane.model.neighbours import asked
+from nvgre_node.dataplane.model.route import ROUTER, NextHop, route
 from nvgre_node.dataplane.model.source_check import source_fault
 from nvgre_node.dataplane.model.state import Counted, Path, Result, State, dropped
 from nvgre_node.dataplane.model.too_big import too_big
 from nvgre_node.dataplane.model.traffic_class import outer_traffic_class
 from nvgre_node.dataplane.model.vlan import delivered, with_dscp_of
-from nvgre_node.policy import Address, FlowIds, LookupRecord, Neighbours, Port, TooBig, UnknownUnicast
+from nvgre_node.policy import Address, FlowIds, LookupRecord, Port, TooBig, UnknownUnicast
 from nvgre_node.wire import (
     ETHERNET_BYTES,
     ETHERTYPE_IPV4,
@@ -43,9 +45,14 @@ def from_port(state: State, port: Port, frame: bytes) -> Result:
     if forged is not None:
         return dropped(vsid, forged)
     destination = untagged[:6]
+    router = state.policy.router(vsid)
+    if (is_group(destination) or (router and destination == ROUTER)) and (answered := asked(state, port, untagged)):
+        return answered
     if is_group(destination):
-        answered = proxied(state, port, untagged) if state.policy.nve.neighbours is Neighbours.PROXY else None
-        return answered or flood(state, port, untagged)
+        return flood(state, port, untagged)
+    if router and destination == ROUTER:
+        hop = route(state, port, router, untagged)
+        return hop if isinstance(hop, Result) else onward(state, port, hop)
     record = learn.whereabouts(state, vsid, destination)
     if record is None:
         if state.policy.nve.unknown is UnknownUnicast.FLOOD:
@@ -53,11 +60,23 @@ def from_port(state: State, port: Port, frame: bytes) -> Result:
         if state.policy.nve.unknown is UnknownUnicast.PUNT:
             return Result(out=((PUNT, untagged[:PUNT_BYTES]),), counted={(vsid, "punted"): 1})
         return dropped(vsid, Drop.UNKNOWN_UNICAST)
-    if state.policy.is_local(record):
-        if record.vm == port.name:
-            return dropped(vsid, Drop.OWN_ADDRESS)
-        return Result(out=(delivered(state.policy.port_of(record), untagged),), counted={(vsid, "local"): 1})
-    return to_nve(state, port, record, untagged)
+    return to_vm(state, port, record, untagged)
+
+
+def onward(state: State, port: Port, hop: NextHop) -> Result:
+    """Sends a routed frame straight to the host of its next hop (X6)."""
+    record = state.record(hop.vsid, hop.mac)
+    sent = to_vm(state, port, record, hop.frame) if record else dropped(port.vsid, Drop.UNKNOWN_UNICAST)
+    return replace(sent, counted={**sent.counted, (port.vsid, "routed"): 1})
+
+
+def to_vm(state: State, port: Port, record: LookupRecord, frame: bytes) -> Result:
+    """Delivers a unicast frame where its lookup record says: here, or to another NVE."""
+    if not state.policy.is_local(record):
+        return to_nve(state, port, record, frame)
+    if record.vm == port.name:
+        return dropped(port.vsid, Drop.OWN_ADDRESS)
+    return Result(out=(delivered(state.policy.port_of(record), frame),), counted={(port.vsid, "local"): 1})
 
 
 def to_nve(state: State, port: Port, record: LookupRecord, frame: bytes) -> Result:

@@ -1,7 +1,8 @@
-"""The proxy for ARP and Neighbour Discovery: the NVE answers who has a customer address, by its records (S2). Pure.
+"""ARP and Neighbour Discovery: the NVE answers for the router, and for VMs where it is their proxy (S2). Pure.
 
-What is for everybody is seen to here; a request to one VM (neighbour unreachability detection) goes to that VM. The
-records are policy, so nothing is learnt from what VMs say, and no VM can take another's address over:
+A request for the router's address in the asker's subnet is always answered, since no VM could. All else here is done
+where the scenario asks for a proxy, and only with what is for everybody: a request to one VM (neighbour unreachability
+detection) goes to that VM. Records are policy, so nothing is learnt from what VMs say, and none can take another's CA:
 
 - A request for a CA that a record knows is answered with the record's MAC, be it a probe for duplicates or not.
 - One for the asker's own CA (such a probe, or gratuitous ARP) is dropped: silence says that nobody else has it.
@@ -16,11 +17,12 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from nvgre_node.dataplane.base import Drop
-from nvgre_node.dataplane.model.headers import ICMPV6, checksum, ethertype, with_checksum
+from nvgre_node.dataplane.model.headers import ICMPV6, checksum, ethertype, is_group, with_checksum
 from nvgre_node.dataplane.model.source_check import ARP_BYTES, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION
 from nvgre_node.dataplane.model.state import Result, State, dropped
 from nvgre_node.dataplane.model.vlan import delivered
-from nvgre_node.policy import Address, LookupRecord, Port, RecordType
+from nvgre_node.policy import Address, Neighbours, Port, RecordType
+from nvgre_node.routing import ROUTER_MAC
 from nvgre_node.wire import ETHERNET_BYTES, ETHERTYPE_ARP, ETHERTYPE_IPV6, IPV6_BYTES, octets
 
 _ARP_IPV4 = struct.pack("!HHBB", 1, 0x0800, 6, 4)  # of Ethernet and IPv4: hardware, protocol, and their lengths
@@ -39,16 +41,21 @@ class Message:
     asks: bool
 
 
-def proxied(state: State, port: Port, frame: bytes) -> Result | None:
-    """What the proxy makes of a VM's frame to a group, or None where it goes to everybody like any other."""
-    message, vsid = read(frame), port.vsid
+def asked(state: State, port: Port, frame: bytes) -> Result | None:
+    """What becomes of a VM's frame to a group or to the router, or None where it is like any other."""
+    message, vsid, router = read(frame), port.vsid, state.policy.router(port.vsid)
     if message is None:
+        return None
+    if message.asks and router and message.target in router.addresses:
+        return _answered(port, answer(frame, octets(ROUTER_MAC), is_router=True))
+    if not is_group(frame) or state.policy.nve.neighbours is not Neighbours.PROXY:
         return None
     record = state.record_of_ca(vsid, message.target)
     if message.asks and record is not None:
         if record.vm == port.name and state.policy.is_local(record):
             return dropped(vsid, Drop.OWN_ADDRESS)
-        return Result(out=(delivered(port, answer(frame, record)),), counted={(vsid, "answered"): 1})
+        is_gateway = record.type is RecordType.GATEWAY_WILDCARD
+        return _answered(port, answer(frame, octets(record.mac), is_router=is_gateway))
     if any(r.type is RecordType.L2ONLY for r in state.policy.records if r.vsid == vsid):
         return None
     return dropped(vsid, Drop.UNKNOWN_NEIGHBOUR if message.asks else Drop.ANNOUNCEMENT)
@@ -68,23 +75,27 @@ def read(frame: bytes) -> Message | None:
     return Message(IPv6Address(packet[48:64]), kind == NEIGHBOUR_SOLICITATION)
 
 
-def answer(frame: bytes, record: LookupRecord) -> bytes:
-    """The answer to a request, as the VM of the record would give it."""
-    return _reply(frame, record) if ethertype(frame) == ETHERTYPE_ARP else _advertisement(frame, record)
+def _answered(port: Port, frame: bytes) -> Result:
+    return Result(out=(delivered(port, frame),), counted={(port.vsid, "answered"): 1})
 
 
-def _reply(frame: bytes, record: LookupRecord) -> bytes:
+def answer(frame: bytes, mac: bytes, *, is_router: bool) -> bytes:
+    """The answer to a request, as whoever has this MAC address would give it."""
+    return _reply(frame, mac) if ethertype(frame) == ETHERTYPE_ARP else _advertisement(frame, mac, is_router)
+
+
+def _reply(frame: bytes, mac: bytes) -> bytes:
     """The ARP reply (RFC 826), as long as the request."""
-    asker, mac, packet = frame[6:12], octets(record.mac), frame[ETHERNET_BYTES:]
+    asker, packet = frame[6:12], frame[ETHERNET_BYTES:]
     ethernet = asker + mac + frame[12:14]
     target = packet[24:28]
     return ethernet + _ARP_IPV4 + struct.pack("!H", _REPLY) + mac + target + packet[8:18] + packet[ARP_BYTES:]
 
 
-def _advertisement(frame: bytes, record: LookupRecord) -> bytes:
+def _advertisement(frame: bytes, mac: bytes, is_router: bool) -> bytes:
     """The Neighbour Advertisement (RFC 4861 section 7.2.4): to all nodes if the asker has no address yet."""
-    mac, source, target = octets(record.mac), frame[22:38], frame[62:78]
-    flags = _OVERRIDE | (_ROUTER if record.type is RecordType.GATEWAY_WILDCARD else 0)
+    source, target = frame[22:38], frame[62:78]
+    flags = _OVERRIDE | (_ROUTER if is_router else 0)
     if any(source):
         destination, ethernet, flags = source, frame[6:12] + mac + frame[12:14], flags | _SOLICITED
     else:

@@ -17,7 +17,7 @@ def too_big(state: State, port: Port, frame: bytes, mtu: int) -> Result:
     counted = {(port.vsid, Drop.TOO_BIG.name): 1}
     # "Fragmentation needed" and "packet too big": with or without DF, since the NVE must not fragment for anybody.
     error = Error(icmp=(3, 4), icmpv6=(2, 0), mtu=mtu)
-    answer = error_about(frame, error) if state.policy.nve.too_big is not TooBig.DROP else None
+    answer = error_about(state, port, frame, error) if state.policy.nve.too_big is not TooBig.DROP else None
     if answer is None:
         return Result(counted=counted)
     return Result(out=(delivered(port, answer),), counted=counted | {(port.vsid, "told_too_big"): 1})
