@@ -10,7 +10,7 @@ from nvgre_node.dataplane import WITHOUT_OFFLOADS
 from nvgre_node.fabric import Fabric
 from nvgre_node.link import VethLink
 from nvgre_node.node import FabricRouter, ProviderHost, TenantVM
-from nvgre_node.policy import Policy
+from nvgre_node.policy import Policy, RecordType
 
 
 class NvgreTopo(Topo):
@@ -27,7 +27,9 @@ class NvgreTopo(Topo):
             self._add_node(nve.host, ProviderHost, **own)
         for name, vms in policy.machines.items():
             gateways = policy.gateways_of(vms[0]) if vms[0].vid is None else ()
-            own = {"vms": vms, "gateways": gateways, "offloads": dataplane not in WITHOUT_OFFLOADS}
+            # What a gateway forwards has been in a tunnel before, and the kernel puts no GSO packet into a second one.
+            forwards = any(vm.record is RecordType.GATEWAY_WILDCARD for vm in vms)
+            own = {"vms": vms, "gateways": gateways, "offloads": dataplane not in WITHOUT_OFFLOADS and not forwards}
             self._add_node(name, TenantVM, **own)
         for link in fabric.links:
             addresses1, addresses2 = ([str(address) for address in end.addresses] for end in link.ends)

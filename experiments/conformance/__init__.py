@@ -15,6 +15,7 @@ from experiments.conformance import (
     monitoring,
     reaching,
     receiving,
+    routing,
     rows,
     sending,
     traffic_class,
@@ -45,6 +46,7 @@ OTHERWISE: tuple[tuple[Variant, tuple[Tried, ...]], ...] = (
     (variants.a_pa_per_flow, (addressing.a_pa_per_flow,)),
     (variants.guarded, guarding.GUARDING),
     (trunking.trunks, trunking.TRUNKING),
+    (routing.joined, routing.ROUTING),
 )
 """Variants of the scenario, and the rows that are tried on each."""
 _NO_EVIDENCE: Sample = {"packet": "", "capture": ""}

@@ -49,7 +49,7 @@ def distinct(values: Iterable[str]) -> str:
 
 
 def is_icmp_error(packet: bytes) -> bool:
-    """Whether a packet of the underlay is an ICMP or ICMPv6 error: it quotes another and does not carry it."""
+    """Whether a packet is an ICMP or ICMPv6 error: it quotes another and does not carry it."""
     outer = outer_of(packet)
     if outer is None or not outer.payload:
         return False
@@ -187,12 +187,15 @@ class Lab:
 
     # Sending
 
-    def say(self, *frames: Packet | bytes, vm: Vm | None = None) -> list[Shot]:
-        """A VM, the sender unless told otherwise, sends frames; each carries a mark."""
+    def say(self, *frames: Packet | bytes, vm: Vm | None = None, arriving_from: str = "") -> list[Shot]:
+        """A VM, the sender unless told otherwise, sends frames; each carries a mark.
+
+        `arriving_from` is the MAC address that they come from where they are heard, if that is not the VM's.
+        """
         own = vm or self.sender
         control = self._mouths[self.sender.name], bytes(self.ethernet() / mark())
         sent = [bytes(frame) for frame in frames]
-        origins = [frame[6:12] for frame in sent]
+        origins = [octets(arriving_from) if arriving_from else frame[6:12] for frame in sent]
         return self._shoot(self._mouths[own.name], sent, control, origins, f"sent:{own.name}")
 
     def inject(self, *packets: Packet | bytes) -> list[Shot]:
@@ -268,7 +271,7 @@ class Lab:
                 continue
             if uplink:
                 (out if source == octets(uplink.mac) else into)[sighting.node].append(sighting.frame)
-            elif source == origin:  # else it is an answer that quotes the frame
+            elif source == origin and not is_icmp_error(sighting.frame):  # else it is an answer that quotes the frame
                 heard.append((sighting.node, sighting.frame))
         return Shot(sent, alive, tuple(heard), out, into, reason)
 

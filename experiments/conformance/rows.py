@@ -53,7 +53,6 @@ class Finding:
 
 
 # What a row needs that is not there.
-_ROUTING = "nothing routes between virtual subnets"
 _GATEWAY = "there is no gateway"
 _PATHS = "the underlay has no equal-cost paths"
 _VENDOR = "no NVE sends or handles the vendors' VSID"
@@ -84,9 +83,9 @@ ROWS = (
     _not_yet("T2", "1.1", "desc", "the mapping policy alone joins CA and PA", _LIVE),
     _not_yet("T3", "3.1", "desc", "any server or network device can hold the NVE", "only provider hosts have one"),
     _row("T4", "3", "desc", "a VSID identifies one virtual subnet, one broadcast domain"),
-    _not_yet("T5", "3", "desc", "routes between virtual subnets of one tenant", _ROUTING),
+    _row("T5", "3", "desc", "routes between virtual subnets of one tenant"),
     _row("T6", "3.1", "desc", "the NVE scopes isolation on the VSID; an unknown VSID reaches nobody"),
-    _not_yet("T7", "3.1", "desc", "the NVE can route, or be a gateway", _GATEWAY),
+    _row("T7", "3.1", "desc", "the NVE can take part in routing"),
     _row("T8", "3.1", "desc", "the NVE knows where a destination is, or learns it: a known one costs one packet"),
     # Outer headers
     _row("O1", "3.2", "desc", "frames travel in IP protocol 47 with an 8-byte GRE header"),
@@ -150,11 +149,11 @@ ROWS = (
     _never("P1", "4.5", "desc", "how addresses are acquired", _SCOPE),
     _never("P2", "4.8", "SHOULD", "policy distribution meets the scale that is needed", "all NVEs get it at the start"),
     _not_yet("X1", "4.6", "desc", "tenants join their sites through a gateway", _GATEWAY),
-    _not_yet("X2", "4.6", "desc", "what is outside goes to the PA of the tenant's gateway", _GATEWAY),
+    _row("X2", "4.6", "desc", "what is outside goes to the PA of the tenant's gateway"),
     _not_yet("X3", "4.6", "desc", "the gateway validates, and tunnels on", _GATEWAY),
     _never("X4", "4.6", "desc", "part of a virtual subnet elsewhere", _SCOPE),
     _not_yet("X5", "4.7", "desc", "an Internet gateway translates addresses", _GATEWAY),
-    _not_yet("X6", "3", "desc", "routed frames carry the destination's VSID", _ROUTING),
+    _row("X6", "3", "desc", "routed frames carry the destination's VSID, and stay with their tenant"),
     # Fragmentation and MTU
     _row("F1", "4.4", "MUST NOT", "a sender does not fragment NVGRE packets"),
     _row("F2", "4.4", "MAY", "a receiver discards fragments (our choice)"),
@@ -168,7 +167,7 @@ ROWS = (
     _never("D4", "4.9", "desc", "lossless Ethernet may not fit", "the underlay has none"),
     _not_yet("D5", "4.9", "desc", "NVEs join virtual and physical networks", _GATEWAY),
     _row("S1", "4.10", "desc", "the underlay sees the MACs of NVEs, not of VMs"),
-    _not_yet("S2", "4.10", "desc", "the NVE answers ARP from its records", "ARP is carried to every NVE of the subnet"),
+    _row("S2", "4.10", "desc", "the NVE answers ARP from its records"),
     _not_yet("S3", "4.10", "desc", "virtual subnets span physical ones; VMs move", _LIVE),
     _row("S4", "4.10", "desc", "broadcast is avoided, or becomes multicast"),
     _row("C1", "5", "desc", "spoofing is contained: an unlisted PA, or a forged CA or MAC, reaches nobody"),

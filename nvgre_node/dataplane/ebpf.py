@@ -5,9 +5,12 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from collections.abc import Mapping
 from contextlib import closing
-from ipaddress import IPv6Address
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from pathlib import Path
+from typing import Any
 
 from nvgre_node import namespace
 from nvgre_node.dataplane.base import NO_SUBNET, Drop, Punted, Sighted, SubnetCounters
@@ -25,6 +28,7 @@ from nvgre_node.policy import (
     FlowIds,
     LookupRecord,
     Neighbours,
+    Network,
     NvePolicy,
     PaChoice,
     Port,
@@ -76,6 +80,7 @@ _NANOSECONDS = 1_000_000_000
 _SPARE_RECORDS = 1024  # that may be installed later
 _RECORD_TYPES = tuple(RecordType)  # enum record_type
 _RECORD_ROUTER = len(_RECORD_TYPES)
+_L2ONLY = _RECORD_TYPES.index(RecordType.L2ONLY)
 
 
 class EbpfDataPlane:
@@ -324,3 +329,71 @@ def pinned_counters(directory: Path) -> dict[int, SubnetCounters]:
     ):
         slots = {_U32.unpack(vsid)[0]: _U32.unpack(slot)[0] for vsid in subnets if (slot := subnets.get(vsid))}
         return {vsid: _read(counters, slot) for vsid, slot in sorted({NO_SUBNET: 0, **slots}.items())}
+
+
+@dataclass(frozen=True)
+class PinnedRecord:
+    """A lookup record as an NVE has it: `pa` is None where the VM is on its own host, `ca` where none is known."""
+
+    vsid: int
+    ca: Address | None
+    mac: str
+    pa: Address | None
+    deliver_vsid: int
+    type: str
+
+
+@dataclass(frozen=True)
+class PinnedRoute:
+    """A route as an NVE has it; routing domains are numbers there. `next_hop` is None for on-link."""
+
+    domain: int
+    prefix: Network
+    vsid: int
+    next_hop: Address | None
+
+
+def pinned_records(directory: Path) -> list[PinnedRecord]:
+    """The lookup records of an NVE that another process runs, and the addresses of its router. Raises as above."""
+    with (
+        closing(Map.pinned(directory / "records", _RECORD_KEY.size, _RECORD.size)) as records,
+        closing(Map.pinned(directory / "neighbours", _NEIGHBOUR_KEY.size, _NEIGHBOUR.size)) as neighbours,
+    ):
+        known = {key: _RECORD.unpack(value) for key in records if (value := records.get(key))}
+        cas = [(key, _NEIGHBOUR.unpack(value)) for key in neighbours if (value := neighbours.get(key))]
+    found = [_pinned_record(known, *_NEIGHBOUR_KEY.unpack(key), *value) for key, value in cas]
+    named = {(record.vsid, record.mac) for record in found}
+    l2only = [_pinned_record(known, vsid, 4, bytes(16), mac, _L2ONLY) for vsid, mac in map(_RECORD_KEY.unpack, known)]
+    rest = [record for record in l2only if (record.vsid, record.mac) not in named]
+    return sorted([*found, *rest], key=lambda record: (record.vsid, record.mac, str(record.ca)))
+
+
+def _pinned_record(
+    known: Mapping[bytes, tuple[Any, ...]], vsid: int, version: int, ca: bytes, mac: bytes, kind: int
+) -> PinnedRecord:
+    ifindex, deliver_vsid, *_, pa = known.get(_RECORD_KEY.pack(vsid, mac), (1, vsid, _NOWHERE))
+    mapped = IPv6Address(pa)
+    remote = None if ifindex else mapped.ipv4_mapped or mapped
+    type_ = "router" if kind == _RECORD_ROUTER else str(_RECORD_TYPES[kind])
+    own_ca = None if kind == _L2ONLY else _address(version, ca)
+    return PinnedRecord(vsid, own_ca, mac.hex(":"), remote, deliver_vsid, type_)
+
+
+def pinned_routes(directory: Path) -> list[PinnedRoute]:
+    """The routes of an NVE that another process runs. Raises as above."""
+    with closing(Map.pinned(directory / "routes", _ROUTE_KEY.size, _ROUTE.size)) as routes:
+        pairs = [(_ROUTE_KEY.unpack(key), _ROUTE.unpack(value)) for key in routes if (value := routes.get(key))]
+    found = [
+        PinnedRoute(
+            domain,
+            ip_network((_address(version, ca), bits - 64)),
+            vsid,
+            None if on_link else _address(version, next_hop),
+        )
+        for (bits, domain, version, ca), (vsid, on_link, next_hop) in pairs
+    ]
+    return sorted(found, key=lambda route: (route.domain, route.prefix.version, route.prefix.network_address.packed))
+
+
+def _address(version: int, packed: bytes) -> Address:
+    return IPv4Address(packed[:4]) if version == 4 else IPv6Address(packed)

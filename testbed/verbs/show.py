@@ -1,18 +1,26 @@
-"""`show`: what the networks that run now have counted."""
+"""`show`: what the networks that run now have counted, and the lookup records and routes that NVEs work from."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from nvgre_node import run
 from nvgre_node.dataplane.base import NO_SUBNET, SubnetCounters
-from nvgre_node.errors import MissingError
+from nvgre_node.errors import BadInputError, MissingError
+from nvgre_node.policy import UNKNOWN_CA
 from testbed.tables import show, table
+from topologies import load
+
+_T = TypeVar("_T")
+Shown = dict[str, Any]
+"""A row of a table, by its headings: what JSON has, and a table in words."""
 
 
 @dataclass(frozen=True)
@@ -28,24 +36,84 @@ class Row:
 def rows() -> Iterator[Row]:
     """What every NVE of every live run has counted; those of the `ebpf` data plane can be read from outside."""
     from nvgre_node.dataplane.ebpf import pinned_counters
+
+    for run_id, host, found in _everywhere(pinned_counters):
+        yield from (Row(run_id, host, vsid, counters) for vsid, counters in found.items())
+
+
+def running(what: str) -> Iterator[Shown]:
+    """The records, or the routes, of every NVE of every live run."""
+    from nvgre_node.dataplane.ebpf import pinned_records, pinned_routes
+
+    read: Callable[[Path], Sequence[object]] = pinned_records if what == "records" else pinned_routes
+    for run_id, host, found in _everywhere(read):
+        yield from ({"run": run_id, "host": host, **vars(entry)} for entry in found)
+
+
+def planned(what: str, scenario: str) -> Iterator[Shown]:
+    """The records, or the routes, of a scenario: nothing has to run."""
+    policy = load(scenario).policy
+    if what == "records":
+        for r in policy.records:
+            ca = None if r.ca == UNKNOWN_CA else r.ca
+            yield {"vsid": r.vsid, "ca": ca, "mac": r.mac, "pa": r.pa, "vm": r.vm, "type": r.type}
+        return
+    for route in policy.routes:
+        way = {"prefix": route.prefix, "vsid": route.vsid, "next_hop": route.next_hop, "metric": route.metric}
+        yield {"tenant": route.domain, **way}
+
+
+def _everywhere(read: Callable[[Path], _T]) -> Iterator[tuple[str, str, _T]]:
+    """(run, provider host, what is read of it) for every NVE that can be read."""
     from nvgre_node.dataplane.libbpf import BpfError
 
+    if os.geteuid() != 0:
+        raise MissingError("reading BPF maps needs root: use sudo")
     for run_id in run.alive():
         for host in sorted((run.ROOT / run_id / "bpf").glob("*/counters")):
             try:
-                found = pinned_counters(host.parent)
+                yield run_id, host.parent.name, read(host.parent)
             except BpfError:  # the network has ended meanwhile
                 continue
-            yield from (Row(run_id, host.parent.name, vsid, counters) for vsid, counters in found.items())
 
 
-@click.command(short_help="Counters of the networks that run now.")
-@click.argument("what", type=click.Choice(["counters"]))
+@click.command(short_help="Counters, records and routes of the networks that run now.")
+@click.argument("what", type=click.Choice(["counters", "records", "routes"]))
+@click.argument("scenario", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(what: str, as_json: bool) -> None:  # noqa: ARG001 (there is but one thing to show so far)
-    """Show the counters of every NVE that runs now (of `up`, `mn` or `run`), per virtual subnet and drop reason."""
-    if os.geteuid() != 0:
-        raise MissingError("reading BPF maps needs root: use sudo")
+def command(what: str, scenario: str | None, as_json: bool) -> None:
+    """Show what every NVE that runs now (of `up`, `mn` or `run`) has: counters, lookup records, or routes.
+
+    Counters are per virtual subnet and drop reason. Records and routes can also be those of a SCENARIO: then nothing
+    has to run, and no root is needed.
+    """
+    if what == "counters":
+        if scenario:
+            raise BadInputError("a scenario counts nothing: counters are those of running networks")
+        _show_counters(as_json)
+    else:
+        _show(list(planned(what, scenario) if scenario else running(what)), what, as_json)
+
+
+def _show(found: list[Shown], what: str, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(found, indent=2, default=str))
+    elif found:
+        made = table(*(name.replace("_", " ") for name in found[0]))
+        for row in found:
+            made.add_row(*(_word(name, value) for name, value in row.items()))
+        show(made)
+    else:
+        click.echo(f"there are no {what}")
+
+
+def _word(name: str, value: object) -> str:
+    """A value in a table: what is not there, in words."""
+    absent = {"ca": "unknown", "pa": "this host", "next_hop": "on-link"}
+    return absent[name] if value is None and name in absent else str(value)
+
+
+def _show_counters(as_json: bool) -> None:
     found = list(rows())
     if as_json:
         click.echo(json.dumps([_as_json(row) for row in found], indent=2))

@@ -20,6 +20,7 @@ from experiments.conformance import (
     monitoring,
     reaching,
     receiving,
+    routing,
     rows,
     sending,
     traffic_class,
@@ -168,6 +169,33 @@ FAULTS = {
         guarding.forgeries,
         ("C1",),
         variants.guarded,
+    ),
+    "the router leaves the TTL alone": Fault(
+        Mutant("route.h", "ip->ttl--;", ""), routing.between_subnets, ("T7",), routing.joined
+    ),
+    "routed frames keep their VSID": Fault(
+        Mutant("encapsulate.h", ".vsid = record->vsid,", ".vsid = record->vsid == 0x10002 ? 0x10001 : record->vsid,"),
+        routing.between_subnets,
+        ("T5", "T7", "X6"),
+        routing.joined,
+    ),
+    "tenants share their routes": Fault(
+        Mutant("route.h", ".domain = router->domain}", ".domain = 0}"),
+        routing.between_tenants,
+        ("X6",),
+        routing.joined,
+    ),
+    "the default route leads to the destination itself": Fault(
+        Mutant("route.h", "found->is_on_link ? to.ca : found->next_hop", "to.ca"),
+        routing.to_the_gateway,
+        ("X2",),
+        routing.joined,
+    ),
+    "questions are not answered but flooded": Fault(
+        Mutant("nvgre.bpf.c", "(is_group && (nve.proxy_neighbours || nve.routes)) || router", "router"),
+        routing.questions,
+        ("S2", "S4"),
+        routing.joined,
     ),
     "reserved bits are ignored": Fault(
         Mutant("wire.h", "GRE_RESERVED 0x0c00", "GRE_RESERVED 0x0000"), receiving.header_bits, ("G12",)

@@ -354,7 +354,7 @@ MUTANTS = {
         "neighbours.h", "has_address = !is_unspecified(&asker)", "has_address = 1"
     ),
     "a gateway is a router (RFC 4861)": Mutant(
-        "neighbours.h", "found->type == RECORD_GATEWAY_WILDCARD ? ND_ROUTER : 0", "0"
+        "neighbours.h", "found->type == RECORD_GATEWAY_WILDCARD || found->type", "found->type"
     ),
 }  # fmt: skip
 

@@ -7,6 +7,7 @@
 
 #define AF_INET 2
 #define AF_INET6 10
+#define EALREADY 114 /* <asm-generic/errno.h> */
 
 /* A frame on its way to one NVE. */
 struct shipment {
@@ -82,11 +83,16 @@ static __always_inline long make_room(struct __sk_buff *skb, int is_v6)
 	/* adjust_room marks the packet as encapsulated; the far end could then not lend bytes to a short one. */
 	if (!is_ip || skb->len < ETH_HLEN + (is_v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)))
 		return bpf_skb_change_head(skb, length, 0);
-	if (bpf_skb_load_bytes(skb, 0, &inner, sizeof(inner)) ||
-	    bpf_skb_adjust_room(skb, length, BPF_ADJ_ROOM_MAC,
-				BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L4_GRE |
-					(is_v6 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV4) |
-					BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) | BPF_F_ADJ_ROOM_ENCAP_L2_ETH))
+	if (bpf_skb_load_bytes(skb, 0, &inner, sizeof(inner)))
+		return -1;
+	long failed = bpf_skb_adjust_room(skb, length, BPF_ADJ_ROOM_MAC,
+					  BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L4_GRE |
+						  (is_v6 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV4) |
+						  BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) | BPF_F_ADJ_ROOM_ENCAP_L2_ETH);
+	/* Marked already: it came through a tunnel of this machine, and its VM is a gateway that forwards it. */
+	if (failed == -EALREADY && !skb->gso_size)
+		return bpf_skb_change_head(skb, length, 0);
+	if (failed)
 		return -1;
 	return bpf_skb_store_bytes(skb, length, &inner, sizeof(inner), 0);
 }
