@@ -326,8 +326,8 @@ def test_a_router_that_floods_groups_is_found(monkeypatch: pytest.MonkeyPatch) -
 
 
 MODES = {
-    "what is unknown is always flooded": Mutant("nvgre.bpf.c", "(!record && nve.flood_unknown)", "!record"),
-    "what is unknown is never flooded": Mutant("nvgre.bpf.c", "(!record && nve.flood_unknown)", "0"),
+    "what is unknown is always flooded": Mutant("nvgre.bpf.c", "!record && nve.flood_unknown", "!record"),
+    "what is unknown is never flooded": Mutant("nvgre.bpf.c", "!record && nve.flood_unknown", "0"),
     "what is unknown is never punted": Mutant("punt.h", "!punting.enabled ||", "1 ||"),
     "from the wire it is always flooded": Mutant("decapsulate.h", "!record->ifindex : !nve.flood_unknown", "1 : 0"),
 }
