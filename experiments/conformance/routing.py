@@ -66,9 +66,9 @@ def between_subnets(lab: Lab) -> Iterator[Finding]:
             yield Finding("T5", what, sent, f"delivered to {receiver.name}", shot.delivered, shot.reason)
             arrived = distinct(_as_routed(frame) for _, frame in shot.heard)
             yield Finding("T7", what, sent, f"{ROUTER_MAC} -> {receiver.mac}, {_SENT_HOPS - 1} hops left", arrived)
-            vsids = distinct(_vsids(shot, near.host)) if receiver is far else f"{_packets(shot)} packets"
+            seen = distinct(_vsids(shot, near.host)) if receiver is far else f"{_packets(shot)} packets"
             wanted = f"VSID 0x{lab.policy.vsid_of(far):06x}" if receiver is far else "0 packets"
-            yield Finding("X6", f"{what}, on the wire", sent, wanted, vsids)
+            yield Finding("X6", f"{what}, on the wire", sent, wanted, seen if shot.alive else DEAD)
 
 
 def between_tenants(lab: Lab) -> Iterator[Finding]:
