@@ -29,7 +29,8 @@ EXPLANATIONS = {
         reading=(
             "Each panel is one MTU of the underlay: up to the dashed line packets arrive, beyond it the sender should "
             "be told the size that fits. Where nobody tells it (bars below) a TCP connection opens, since its first "
-            "packets are small, and then stalls: a path MTU black hole, which each remedy closes in its own way."
+            "packets are small, and then stalls: a path MTU black hole, which each remedy closes in its own way; outer "
+            "fragments, which RFC 7637 forbids, close it only where every receiver reassembles them."
         ),
         clause=(
             "RFC 7637 section 4.4: an NVE must not fragment NVGRE packets. Over IPv4 they are 42 bytes larger than the "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from scapy.layers.inet import ICMP
@@ -17,10 +17,11 @@ from experiments.probes import Kind, sized
 from experiments.results import Check, Measurement, Outcome, Sample
 from experiments.transfer import Transfer, transfer
 from experiments.watch import Place, Sighting, Watch, packet_socket
+from nvgre_node.namespace import set_sysctl
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import TenantVM
 from nvgre_node.outer import outer_of
-from nvgre_node.policy import TooBig, Vm
+from nvgre_node.policy import Fragments, TooBig, Vm
 from nvgre_node.wire import ETHERNET_BYTES, OVERHEAD
 from topologies import Scenario
 
@@ -148,17 +149,24 @@ def sweep(context: Context, underlay: int) -> Iterator[Shot]:
 
 @dataclass(frozen=True)
 class Remedy:
-    """One way to deal with tunnels that are narrower than the tenants think, and whether a transfer then completes."""
+    """One way to deal with tunnels that are narrower than the tenants think, and whether a transfer then completes.
+
+    `df` says whether the VMs send their packets with DF.
+    """
 
     name: str
     underlay: int
     tenant: int
     too_big: TooBig
     completes: bool
+    clamp_mss: bool = False
+    fragments: Fragments = Fragments.DROP
+    df: bool = True
 
     def apply(self, scenario: Scenario) -> Scenario:
         """The scenario with this remedy."""
-        return scenario.with_mtu(underlay=self.underlay, tenant=self.tenant).with_nve(too_big=self.too_big)
+        chosen = {"too_big": self.too_big, "clamp_mss": self.clamp_mss, "fragments": self.fragments}
+        return scenario.with_mtu(underlay=self.underlay, tenant=self.tenant).with_nve(**chosen)
 
 
 def underlays(overhead: int) -> tuple[int, ...]:
@@ -167,13 +175,21 @@ def underlays(overhead: int) -> tuple[int, ...]:
 
 
 def remedies(overhead: int) -> tuple[Remedy, ...]:
-    """The black hole, and what helps against it where NVGRE adds `overhead` bytes."""
+    """The black hole, and what helps against it where NVGRE adds `overhead` bytes; last, what RFC 7637 forbids (F1)."""
     low, high = _USUAL - overhead, _USUAL + overhead
+    outer = Remedy("forbidden outer fragments, dropped", _USUAL, _USUAL, TooBig.FRAGMENT_OUTER, completes=False)
+    whole = replace(
+        outer, name="forbidden outer fragments, reassembled", fragments=Fragments.REASSEMBLE, completes=True
+    )
     return (
         Remedy("nobody is told (the black hole)", _USUAL, _USUAL, TooBig.DROP, completes=False),
         Remedy("the NVE tells the sender (ICMP)", _USUAL, _USUAL, TooBig.TELL, completes=True),
+        Remedy("the NVE lowers TCP's MSS", _USUAL, _USUAL, TooBig.DROP, completes=True, clamp_mss=True),
+        Remedy("the NVE cuts what has no DF (RFC 7588)", _USUAL, _USUAL, TooBig.FRAGMENT, completes=True, df=False),
         Remedy(f"the tenants' MTU is lowered to {low}", _USUAL, low, TooBig.DROP, completes=True),
         Remedy(f"the underlay's MTU is raised to {high}", high, _USUAL, TooBig.DROP, completes=True),
+        outer,
+        whole,
     )
 
 
@@ -189,6 +205,9 @@ def try_remedy(context: Context, remedy: Remedy) -> Transfer:
     source, destination = distant_pair(scenario.policy)
     version = shared_versions(source, destination)[0]
     with NvgreNet(scenario, context.dataplane) as net:
+        for vm in (source, destination):
+            with net[vm.name].inside():
+                set_sysctl("ipv4/ip_no_pmtu_disc", 0 if remedy.df else 1)
         return transfer(net[source.name], net[destination.name], str(destination.ca(version)), _PAYLOAD_BYTES)
 
 

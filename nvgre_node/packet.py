@@ -49,11 +49,15 @@ def path_mtu_listeners() -> list[socket.socket]:
     # IPv6 wants a socket that asks for errors, which fill it; so it must not be the one that keeps the kernel quiet.
     asking = socket.socket(socket.AF_INET6, socket.SOCK_RAW, GRE_PROTOCOL)
     asking.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
-    # Nobody reads them, and a full socket would count as none: so they take in no packet.
-    nothing = ctypes.create_string_buffer(_TAKE_NOTHING, len(_TAKE_NOTHING))
-    for sock in (*sockets, asking):
-        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", 1, ctypes.addressof(nothing)))
+    for sock in (*sockets, asking):  # nobody reads them, and a full socket would count as none
+        take_nothing(sock)
     return [*sockets, asking]
+
+
+def take_nothing(sock: socket.socket) -> None:
+    """Has a socket take in no packet."""
+    nothing = ctypes.create_string_buffer(_TAKE_NOTHING, len(_TAKE_NOTHING))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", 1, ctypes.addressof(nothing)))
 
 
 def receive(sock: socket.socket) -> bytes:

@@ -49,12 +49,21 @@ class TooBig(StrEnum):
     """What an NVE does with a packet that does not fit (RFC 7588 section 3): an ICMP answer, silence, or fragments.
 
     FRAGMENT cuts inner IPv4 packets without DF, so that each fragment travels whole, and tells about all others; what
-    is flooded is dropped where it does not fit, in silence.
+    is flooded is dropped where it does not fit, in silence. FRAGMENT_OUTER is what RFC 7637 forbids (F1), to see
+    why: the NVGRE packet itself is fragmented, by this host or, since it has no DF, by a router of the underlay (F5).
     """
 
     TELL = "tell"
     DROP = "drop"
     FRAGMENT = "fragment"
+    FRAGMENT_OUTER = "fragment_outer"
+
+
+class Fragments(StrEnum):
+    """What an NVE does with outer fragments that arrive: drop them, or have the host's kernel reassemble them (F2)."""
+
+    DROP = "drop"
+    REASSEMBLE = "reassemble"
 
 
 class UnknownUnicast(StrEnum):
@@ -181,6 +190,7 @@ class Nve:
     pas: tuple[Interface, ...]
     flow_ids: FlowIds = FlowIds.FLOW
     too_big: TooBig = TooBig.TELL
+    fragments: Fragments = Fragments.DROP
     unknown: UnknownUnicast = UnknownUnicast.DROP
     pa_choice: PaChoice = PaChoice.FIRST
     neighbours: Neighbours = Neighbours.FLOOD

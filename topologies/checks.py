@@ -206,7 +206,7 @@ def tenants_hosts_share_ip_versions(facts: Facts) -> Iterator[Finding]:
 
 
 def mtus_fit(facts: Facts) -> Iterator[Finding]:
-    """The underlay carries a full tenant packet (F3), and the tenants' MTU is one that IP allows."""
+    """The underlay carries a full tenant packet (F3), and tenants' MTU and tunnels what IP asks for."""
     underlay, tenant = facts.mtus.underlay, facts.mtus.tenant
     if tenant is None:
         return
@@ -221,6 +221,11 @@ def mtus_fit(facts: Facts) -> Iterator[Finding]:
     if dual and tenant < IPV6_MTU_LEAST:
         what = f"a tenant MTU of {tenant} is too small for the IPv6 prefix of {dual.name}"
         yield Finding(("mtu", "tenant"), what, f"at least {IPV6_MTU_LEAST}, RFC 8200 section 5")
+    least = IPV6_MTU_LEAST + facts.overhead
+    if dual and facts.mtus.undersized and underlay is not None and underlay < least:
+        what = f"an underlay MTU of {underlay} is too small for the IPv6 prefix of {dual.name}"
+        hint = f"packets of {IPV6_MTU_LEAST} bytes must get through: at least {least}, RFC 7676 section 3.2"
+        yield Finding(("mtu", "underlay"), what, hint)
 
 
 def faults_name_what_exists(facts: Facts) -> Iterator[Finding]:

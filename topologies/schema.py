@@ -16,6 +16,7 @@ from nvgre_node.policy import (
     Dscp,
     Ecn,
     FlowIds,
+    Fragments,
     Interface,
     Neighbours,
     Network,
@@ -84,6 +85,7 @@ class NvePart(Part):
 
     flow_ids: FlowIds = FlowIds.FLOW
     too_big: TooBig = TooBig.TELL
+    fragments: Fragments = Fragments.DROP
     unknown: UnknownUnicast = UnknownUnicast.DROP
     pa_choice: PaChoice = PaChoice.FIRST
     clamp_mss: StrictBool = False

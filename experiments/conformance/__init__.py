@@ -13,6 +13,7 @@ from experiments.conformance import (
     guarding,
     learning,
     monitoring,
+    narrow,
     reaching,
     receiving,
     routing,
@@ -47,6 +48,7 @@ OTHERWISE: tuple[tuple[Variant, tuple[Tried, ...]], ...] = (
     (variants.guarded, guarding.GUARDING),
     (trunking.trunks, trunking.TRUNKING),
     (routing.joined, routing.ROUTING),
+    (variants.narrow, (narrow.inner_fragments, receiving.outer_fragments, narrow.path_mtu)),
 )
 """Variants of the scenario, and the rows that are tried on each."""
 _NO_EVIDENCE: Sample = {"packet": "", "capture": ""}

@@ -34,7 +34,7 @@ DEAD = "nothing gets through, not even a sound frame"
 _MARK = re.compile(rb"nvgre-row:.{4}", re.DOTALL)
 _NUMBERS = count(1)
 _AT_ONCE = 32  # frames between two looks at the sockets, whose buffers are finite
-_QUIET_MS = 20.0
+QUIET_MS = 20.0
 _ICMP, _ICMPV6, _INFORMATIONAL = 1, 58, 128
 
 
@@ -198,13 +198,13 @@ class Lab:
         origins = [octets(arriving_from) if arriving_from else frame[6:12] for frame in sent]
         return self._shoot(self._mouths[own.name], sent, control, origins, f"sent:{own.name}")
 
-    def inject(self, *packets: Packet | bytes) -> list[Shot]:
-        """Packets arrive from the underlay at the receiver's host; each carries a mark."""
+    def inject(self, *packets: Packet | bytes, quiet_ms: float = QUIET_MS) -> list[Shot]:
+        """Packets arrive from the underlay at the receiver's host; each carries a mark. Listens until all is quiet."""
         host = self.receiver.host
         mouth = self._underlay[host]
         sent = [bytes(packet) for packet in packets]
         origins = [octets(self.sender.mac)] * len(sent)
-        return self._shoot(mouth, sent, (mouth, bytes(self.nvgre())), origins, f"sent:underlay-to-{host}")
+        return self._shoot(mouth, sent, (mouth, bytes(self.nvgre())), origins, f"sent:underlay-to-{host}", quiet_ms)
 
     def look_back(self, seen: Sequence[Sighting]) -> None:
         """The next findings are about these frames of the whole run, and not about what was sent last."""
@@ -230,6 +230,7 @@ class Lab:
         control: tuple[socket.socket, bytes],
         origins: Sequence[bytes],
         place: str,
+        quiet_ms: float = QUIET_MS,
     ) -> list[Shot]:
         """Sends, and sorts what was seen; `origins` are the MAC addresses that the inner frames come from."""
         before, seen = self.net.dropped(), list[Sighting]()
@@ -248,7 +249,7 @@ class Lab:
         def arrived(latest: list[Sighting]) -> bool:
             return any(s.node == self.receiver.name and awaited in s.frame for s in latest)
 
-        seen += self._watch.until(arrived) + self._watch.until_quiet(_QUIET_MS)
+        seen += self._watch.until(arrived) + self._watch.until_quiet(quiet_ms)
         self.everything += seen
         self.journal.record([*frames, *_seen(seen, awaited, sent)])
         alive, reason = arrived(seen), ", ".join(drop.label for drop in self.net.dropped() - before)

@@ -10,15 +10,17 @@ from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, fragment6
 from scapy.layers.l2 import GRE, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from experiments.conformance.lab import DEAD, NOBODY, Lab, mark
+from experiments.conformance.lab import DEAD, NOBODY, QUIET_MS, Lab, mark
 from experiments.conformance.rows import Finding
 from experiments.probes import BROADCAST, TEST_ETHERTYPE
 from nvgre_node.outer import outer_of
+from nvgre_node.policy import Fragments
 from nvgre_node.wire import GRE_PROTOCOL, VSID_FIRST, VSID_LAST
 
 _UNLISTED_PA = {4: "198.51.100.1", 6: "2001:db8::9"}  # RFC 5737, RFC 3849: nobody's
 _NO_VSID = 0xABCDE
 _FRAGMENT_HEADER = 44  # RFC 8200 section 4.5
+_REASSEMBLY_MS = 300.0  # user space takes part in it
 
 
 def header(lab: Lab, flags: int, protocol: int = 0x6558) -> Raw:
@@ -153,12 +155,16 @@ def back_to_the_wire(lab: Lab) -> Iterator[Finding]:
 
 
 def outer_fragments(lab: Lab) -> Iterator[Finding]:
-    """F2: fragments of an NVGRE packet, all of them and the first alone."""
+    """F2: fragments of an NVGRE packet, all of them and the first alone; what becomes of them is the NVE's choice."""
     known_in_each = Raw(mark().load * 20)
-    parts = _fragments(lab, lab.ethernet() / known_in_each)
-    shot = lab.inject(*parts)[0]
+    frame = lab.ethernet() / known_in_each
+    parts = _fragments(lab, frame)
+    reassembles = lab.policy.nve(lab.receiver.host).fragments is Fragments.REASSEMBLE
+    shot = lab.inject(*parts, quiet_ms=_REASSEMBLY_MS if reassembles else QUIET_MS)[0]
     sent = f"{len(parts)} fragments of one packet"
-    yield Finding("F2", "every fragment of a packet", sent, NOBODY, shot.delivered, shot.reason)
+    what, expected = "every fragment of a packet", lab.to_receiver if reassembles else NOBODY
+    what += ", reassembled" if reassembles else ""
+    yield Finding("F2", what, sent, expected, shot.recovered(bytes(frame)), shot.reason)
     yield refused(lab, "F2", "a first fragment that holds a whole frame", _first_fragment(lab))
 
 

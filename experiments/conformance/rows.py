@@ -158,7 +158,7 @@ ROWS = (
     _row("F1", "4.4", "MUST NOT", "a sender does not fragment NVGRE packets"),
     _row("F2", "4.4", "MAY", "a receiver discards fragments (our choice)"),
     _row("F3", "4.4", "RECOMMENDED", "the underlay carries the largest tenant packet"),
-    _never("F4", "4.4", "desc", "path MTU discovery or configuration sees to that", "the experiment mtu measures it"),
+    _row("F4", "4.4", "desc", "path MTU discovery or configuration sees to that"),
     _row("F5", "4.4", "inferred", "DF is set, so that nobody fragments on the way"),
     # Devices, scale, security
     _row("D1", "4.9", "desc", "devices on the way can account traffic per VSID"),
@@ -182,7 +182,7 @@ CHOICES: Mapping[str, str] = {
     "I5": "tags of access ports say nothing; those delivered to trunk ports have PCP 0; policy may map PCPs to DSCPs",
     "G11": "strict: a packet with C or S set, or without a key, is dropped, each for a reason of its own",
     "B6": "dropped, unless the scenario says flood or punt; from the wire it is flooded to VMs, or dropped",
-    "F2": "fragments are dropped, and never put together",
+    "F2": "dropped, unless the scenario says reassemble",
 }
 """What we do where the RFC leaves it open; every row of level `silent` has one."""
 

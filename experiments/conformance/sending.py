@@ -191,7 +191,7 @@ def sizes(lab: Lab) -> Iterator[Finding]:
     limit, fragments = underlay - OVERHEAD[lab.outer_version], 0
     delivered: list[str] = []
     for size in (limit - 1, limit, limit + 1, underlay):
-        header = lab.ethernet(type=0x0800) / IP(src=_ANY_CA, dst="192.0.2.2") / UDP(chksum=0) / mark()
+        header = lab.ethernet(type=0x0800) / IP(src=_ANY_CA, dst="192.0.2.2", flags="DF") / UDP(chksum=0) / mark()
         (shot,) = lab.say(header / Raw(bytes(size + ETHERNET_BYTES - len(header))))
         fragments += sum(outer.is_fragment for host in shot.out for outer in shot.carriers(host))
         delivered += [str(size)] if shot.delivered == lab.to_receiver else []

@@ -9,7 +9,7 @@ from itertools import count
 from experiments.base import distant_pairs
 from experiments.conformance import traffic_class
 from nvgre_node.fabric import Attachment
-from nvgre_node.policy import FlowIds, Interface, Nve, PaChoice, SourceCheck
+from nvgre_node.policy import FlowIds, Fragments, Interface, Nve, PaChoice, SourceCheck, TooBig
 from nvgre_node.wire import VSID_FIRST, VSID_LAST
 from topologies import Scenario
 
@@ -28,6 +28,12 @@ def at_the_limits(scenario: Scenario) -> Scenario:
     """NVEs that choose otherwise, VSIDs at both ends of their range, and VMs that send more than fits."""
     variant = at_both_ends(scenario).with_nve(flow_ids=FlowIds.NONE, **traffic_class.OTHERWISE)
     return variant.with_mtu(tenant=variant.fabric.mtu)
+
+
+def narrow(scenario: Scenario) -> Scenario:
+    """VMs that send more than fits, and NVEs that cut inside what may be cut, and reassemble outer fragments."""
+    variant = scenario.with_nve(too_big=TooBig.FRAGMENT, fragments=Fragments.REASSEMBLE)
+    return variant.with_mtu(tenant=scenario.fabric.mtu)
 
 
 def at_both_ends(scenario: Scenario) -> Scenario:

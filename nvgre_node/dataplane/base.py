@@ -69,6 +69,7 @@ class SubnetCounters:
     answered: int = 0
     punted: int = 0
     routed: int = 0
+    outer_fragments: int = 0
     dropped: Mapping[Drop, int] = field(default_factory=dict)
 
 

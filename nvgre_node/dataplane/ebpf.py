@@ -26,6 +26,7 @@ from nvgre_node.policy import (
     Address,
     Ecn,
     FlowIds,
+    Fragments,
     LookupRecord,
     Neighbours,
     Network,
@@ -42,7 +43,7 @@ from nvgre_node.wire import octets
 
 # The layouts of bpf/policy.h and bpf/counters.h. PAs are in network order, all else in the machine's.
 _U32 = struct.Struct("=I")
-_NVE = struct.Struct("=32s128s16B8sB3xI")
+_NVE = struct.Struct("=32s128s16B8s3BxI")
 _PORT_KEY = struct.Struct("=II")
 _PORT = struct.Struct("=IIHH6sBB4s16s")
 _SOURCE_KEY = struct.Struct("=II16s")
@@ -66,6 +67,7 @@ _DONE = (
     "answered",
     "punted",
     "routed",
+    "outer_fragments",
 )
 _COUNTERS = struct.Struct(f"={len(_DONE) + len(Drop)}Q")
 
@@ -94,6 +96,7 @@ class EbpfDataPlane:
         self._listeners: list[socket.socket] = []
         self._memberships: Memberships | None = None
         self._punts: PuntReader | None = None
+        self._slow_path: SlowPath | None = None
         self._slots: dict[int, int] = {}
         self._index: dict[str, int] = {}
         self._numbers: dict[bytes, int] = {}
@@ -109,7 +112,7 @@ class EbpfDataPlane:
         """Loads, fills the maps, pins them, and only then lets the programs see packets."""
         self._slots = {NO_SUBNET: 0} | {vsid: slot for slot, vsid in enumerate(policy.vsids, start=1)}
         self._numbers = _numbers(policy)
-        slow_path = SlowPath.create() if policy.nve.too_big is TooBig.FRAGMENT else None
+        slow_path = SlowPath.create() if SlowPath.is_wanted(policy.nve) else None
         with namespace.netlink() as ip:
             links = {link.get("ifname"): link for link in ip.get_links()}
         index = {name: link["index"] for name, link in links.items()}
@@ -139,6 +142,8 @@ class EbpfDataPlane:
             self._object.attach_ingress("from_uplink", index[name])
         if slow_path:
             self._object.attach_ingress("from_slow_path", slow_path.exit)
+            self._slow_path = slow_path
+            slow_path.serve(policy.nve)
         if self._memberships:
             self._memberships.keep(policy.joined)
 
@@ -251,6 +256,9 @@ class EbpfDataPlane:
         if self._object is not None:
             self._object.close()
             self._object = None
+        if self._slow_path is not None:
+            self._slow_path.close()
+            self._slow_path = None
         while self._listeners:
             self._listeners.pop().close()
 
@@ -299,6 +307,8 @@ def _nve(policy: NvePolicy, slow_path: SlowPath | None) -> bytes:
         bool(nve.pcp_to_dscp),
         bytes(nve.pcp_to_dscp[pcp] << 2 if pcp in nve.pcp_to_dscp else _NO_DSCP for pcp in range(8)),
         bool(policy.routers),
+        nve.fragments is Fragments.REASSEMBLE,
+        nve.too_big is TooBig.FRAGMENT_OUTER,
         slow_path.entry if slow_path else 0,
     )
 

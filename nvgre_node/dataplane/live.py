@@ -6,24 +6,25 @@ summed when it leaves a VM would stay so.
 
 from __future__ import annotations
 
-import os
-import select
 import socket
 import threading
 import time
 from collections import Counter
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
+from functools import partial
 
 from pyroute2.netlink.exceptions import NetlinkError
 
 from nvgre_node.dataplane import model
 from nvgre_node.dataplane.base import NO_SUBNET, PUNT, Drop, Punted, Sighted, SubnetCounters
+from nvgre_node.dataplane.serve import Handler, Server
 from nvgre_node.groups import group_mac
 from nvgre_node.multicast import Memberships
 from nvgre_node.namespace import NUD_VALID, netlink
 from nvgre_node.packet import packet_socket, path_mtu_listeners, receive
-from nvgre_node.policy import Address, LookupRecord, NvePolicy
+from nvgre_node.policy import Address, Fragments, LookupRecord, NvePolicy
+from nvgre_node.reassembly import reassembly_socket, receive_reassembled
 from nvgre_node.wire import octets
 
 _LOOK_AGAIN_SECONDS = 0.5
@@ -55,24 +56,21 @@ class LiveModel:
             self._stack.enter_context(listener)
         interfaces = [*policy.interfaces, *uplinks]
         self._sockets = {name: self._stack.enter_context(packet_socket(name)) for name in interfaces}
-        self._wake, wake = os.pipe()
-        thread = threading.Thread(target=self._serve, daemon=True)
-        self._stack.callback(os.close, self._wake)
-        self._stack.callback(thread.join)
-        self._stack.callback(os.close, wake)
-        thread.start()
+        handlers: dict[socket.socket, Handler] = {
+            sock: partial(self._take, name) for name, sock in self._sockets.items()
+        }
+        if policy.nve.fragments is Fragments.REASSEMBLE:
+            whole = [self._stack.enter_context(reassembly_socket(family)) for family in _FAMILIES]
+            handlers |= dict.fromkeys(whole, partial(self._take_reassembled, uplinks[0]))
+        self._stack.enter_context(closing(Server(handlers)))
 
-    def _serve(self) -> None:
-        poll, names = select.poll(), {sock.fileno(): name for name, sock in self._sockets.items()}
-        for descriptor in (*names, self._wake):
-            poll.register(descriptor, select.POLLIN)
-        while True:
-            ready = [descriptor for descriptor, _ in poll.poll()]
-            if self._wake in ready:  # its other end was closed
-                return
-            for descriptor in ready:
-                with suppress(OSError):  # nothing there after all, or the interface went down
-                    self._handle(names[descriptor], receive(self._sockets[names[descriptor]]))
+    def _take(self, interface: str, sock: socket.socket) -> None:
+        self._handle(interface, receive(sock))
+
+    def _take_reassembled(self, uplink: str, sock: socket.socket) -> None:
+        frame = receive_reassembled(sock, min(self._state.uplink_macs))
+        if frame is not None:
+            self._handle(uplink, frame)
 
     def _handle(self, interface: str, frame: bytes) -> None:
         with self._lock:

@@ -18,6 +18,7 @@ from experiments.conformance import (
     guarding,
     learning,
     monitoring,
+    narrow,
     reaching,
     receiving,
     routing,
@@ -41,6 +42,7 @@ from nvgre_node.fabric import Fabric, MulticastRoute
 from nvgre_node.groups import Address
 from nvgre_node.multicast import Memberships
 from nvgre_node.net import NvgreNet
+from nvgre_node.policy import TooBig
 from topologies import Scenario, load
 
 from .mutation import Mutant, without
@@ -275,6 +277,18 @@ FAULTS = {
     "priorities are lost": Fault(
         Mutant("vlan.h", "kept & PRIORITY_KNOWN ?", "0 ?"), trunking.priorities, ("I5",), trunking.trunks
     ),
+    "inner fragments look like whole packets": Fault(
+        Mutant("fragment.h", "ip.frag_off |= bpf_htons(IP_MF);", ""), narrow.inner_fragments, ("F1",), variants.narrow
+    ),
+    "what was reassembled stays out": Fault(
+        Mutant("nvgre.bpf.c", "if (nve.reassemble && !mark && !pull_headers(skb))", "if (0)"),
+        receiving.outer_fragments,
+        ("F2",),
+        variants.narrow,
+    ),
+    "nobody hears of narrow paths": Fault(
+        without("encapsulate.h", "found == BPF_FIB_LKUP_RET_FRAG_NEEDED"), narrow.path_mtu, ("F4",), variants.narrow
+    ),
     "FlowIDs have 4 bits": Fault(
         Mutant("encapsulate.h", "| (nve.flowid_from_flow ? to->flow : 0))", "| (to->flow & 0xf0))"),
         sending.flow_ids,
@@ -288,6 +302,17 @@ def test_a_fault_fails_its_rows_and_no_others(fault: Fault, tmp_path: Path, monk
     programs = fault.mutant.compiled(tmp_path)
     monkeypatch.setattr(ebpf, "object_file", lambda: programs)
     assert sorted(failed(tried(fault.tried, fault.variant))) == sorted(fault.rows)
+
+
+def test_outer_fragmentation_fails_the_rows_that_forbid_it() -> None:
+    def forbidden(scenario: Scenario) -> Scenario:
+        return scenario.with_nve(too_big=TooBig.FRAGMENT_OUTER).with_mtu(tenant=scenario.fabric.mtu)
+
+    def sent(lab: Lab) -> Iterator[Finding]:
+        yield from sending.headers(lab)
+        yield from sending.sizes(lab)
+
+    assert sorted(failed(tried(sent, forbidden))) == ["F1", "F5"]
 
 
 GROUP_FAULTS = {

@@ -186,7 +186,7 @@ MUTANTS = {
     "the length of an MSS": Mutant("mss.h", "&& length == 4", ""),
     "odd offsets": without("mss.h", "(at - tcp) & 1"),
     "TCP": Mutant("mss.h", "ip->protocol == IPPROTO_TCP &&", ""),
-    "the setting": Mutant("encapsulate.h", "nve.clamp_mss && ", ""),
+    "the setting": Mutant("encapsulate.h", "if (nve.clamp_mss)", "if (1)"),
 }
 
 

@@ -57,6 +57,7 @@ struct subnet_counters {
 	__u64 answered;
 	__u64 punted;
 	__u64 routed;
+	__u64 outer_fragments;
 	__u64 dropped[DROP_REASONS];
 };
 

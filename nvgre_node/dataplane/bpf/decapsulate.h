@@ -164,12 +164,23 @@ static __always_inline int strip_outer(struct __sk_buff *skb, int is_v6, const s
 	return bpf_skb_store_bytes(skb, 0, inner, sizeof(*inner), 0) ? -1 : named;
 }
 
+/* The kernel makes packets whole before sockets get them; user space brings them back on the slow path (F2). */
+static __always_inline int leave_to_kernel(void)
+{
+	struct subnet_counters *subnet = counters_of(0);
+	if (subnet)
+		subnet->outer_fragments++;
+	return TC_ACT_OK;
+}
+
 static __always_inline int decapsulate(struct __sk_buff *skb)
 {
 	struct arrival arrival = {};
 	enum drop fault = read_outer(skb, &arrival);
 	if (fault == NOT_OURS)
 		return TC_ACT_OK;
+	if (fault == DROP_OUTER_FRAGMENT && nve.reassemble)
+		return leave_to_kernel();
 	if (fault != DROP_REASONS)
 		return drop(skb, 0, fault);
 	if (arrival.end < (__u32)outer_length(arrival.is_v6) + ETH_HLEN)

@@ -117,7 +117,8 @@ static __always_inline int write_outer4(struct __sk_buff *skb, const struct ship
 		.ihl = 5,
 		.tos = to->traffic_class,
 		.tot_len = bpf_htons(sizeof(struct outer4) - ETH_HLEN + to->frame_bytes),
-		.frag_off = bpf_htons(IP_DF), /* F5 */
+		.id = nve.fragment_outer ? bpf_get_prandom_u32() : 0, /* RFC 6864: of use where fragments may be */
+		.frag_off = nve.fragment_outer ? 0 : bpf_htons(IP_DF), /* F5 */
 		.ttl = nve.ttl,
 		.protocol = IPPROTO_GRE,
 		.saddr = path->ipv4_src,
@@ -174,10 +175,12 @@ static __noinline int fit_segments(struct __sk_buff *skb, const struct port *por
 	return 0;
 }
 
-static __always_inline int encapsulate(struct __sk_buff *skb, const struct port *port, const struct record *record)
+/* On the slow path, where `of_any_size`, user space has the kernel send what is encapsulated here. */
+static __always_inline int encapsulate(struct __sk_buff *skb, const struct port *port, const struct record *record,
+				       int of_any_size)
 {
 	struct shipment to = shipment(skb, record);
-	__u32 packet = packet_length(skb), overhead = outer_length(to.is_v6);
+	__u32 packet = of_any_size ? 0 : packet_length(skb), overhead = outer_length(to.is_v6);
 	struct bpf_fib_lookup path;
 	if (packet + overhead > 0xffff || to.frame_bytes - ETH_HLEN + overhead > 0xffff)
 		return too_big(skb, port, 0xffff - overhead);
@@ -192,6 +195,8 @@ static __always_inline int encapsulate(struct __sk_buff *skb, const struct port 
 	count_encapsulated(skb, port->slot, to.frame_bytes);
 	if (make_room(skb, to.is_v6) || write_outer(skb, &to, &path))
 		return drop(skb, port->slot, DROP_MALFORMED);
+	if (of_any_size)
+		return bpf_redirect(skb->ingress_ifindex, 0);
 	if (found == BPF_FIB_LKUP_RET_SUCCESS)
 		return bpf_redirect(path.ifindex, 0);
 	/* The kernel resolves the next hop and queues the packet meanwhile; it does so for IP frames only. */

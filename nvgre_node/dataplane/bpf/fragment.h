@@ -83,9 +83,9 @@ static __always_inline int does_not_fit(struct __sk_buff *skb, const struct port
 					__u32 largest)
 {
 	__u32 number = port->number;
+	int may = nve.fragment_outer || (nve.fragment_inner && is_fragmentable(skb, largest));
 	/* What was learnt has no number. */
-	if (nve.fragment_inner && record->number && number == SLOW_PATH_PORT(number << 16) &&
-	    is_fragmentable(skb, largest)) {
+	if (may && record->number && number == SLOW_PATH_PORT(number << 16)) {
 		__u32 priority = nve.pcp_to_dscp ? skb->cb[0] & 0xf : 0;
 		skb->mark = priority << 27 | number << 16 | record->number;
 		return bpf_redirect(nve.slow_path, 0);

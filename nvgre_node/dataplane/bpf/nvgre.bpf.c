@@ -53,7 +53,7 @@ int from_port(struct __sk_buff *skb)
 	if (!record)
 		return router ? drop(skb, port->slot, DROP_UNKNOWN_UNICAST) : unknown_unicast(skb, port);
 	if (!record->ifindex)
-		return encapsulate(skb, port, record);
+		return encapsulate(skb, port, record, 0);
 	if (record->ifindex == skb->ingress_ifindex && record->vid == port->vid)
 		return drop(skb, port->slot, DROP_OWN_ADDRESS);
 
@@ -78,8 +78,10 @@ int from_slow_path(struct __sk_buff *skb)
 {
 	__u32 mark = skb->mark;
 	skb->mark = 0;
-	if (nve.fragment_inner && mark)
+	if ((nve.fragment_inner || nve.fragment_outer) && mark)
 		return fragment(skb, mark);
+	if (nve.reassemble && !mark && !pull_headers(skb))
+		return decapsulate(skb);
 	return TC_ACT_SHOT;
 }
 

@@ -37,7 +37,9 @@ struct nve {
 	__u8 pcp_to_dscp;      /* 0: the priority of tags is lost */
 	__u8 dscp_of_pcp[8];   /* as dscp, by priority; NO_DSCP: dscp decides */
 	__u8 routes;           /* X6; 0: no tenant here has a router */
-	__u8 reserved[3];
+	__u8 reassemble;       /* F2; 0: outer fragments are dropped */
+	__u8 fragment_outer;   /* which F1 forbids: outer packets have no DF, and are fragmented */
+	__u8 reserved;
 	__u32 slow_path;       /* index of the interface that leads to the slow path, or 0 */
 };
 

@@ -1,6 +1,7 @@
 /*
  * The slow path: what must first be made whole comes here through a pair of interfaces of the host's own. The first of
  * them has no offloads, so that frames leave it cut to size and summed; the second is where this program sees them.
+ * Frames with a mark are those of VMs; frames without are packets that the kernel reassembled.
  */
 #pragma once
 #include "decapsulate.h"
@@ -33,7 +34,19 @@ static __always_inline struct record *record_of(__u32 number)
 	return key ? bpf_map_lookup_elem(&records, key) : 0;
 }
 
-/* An inner frame that does not fit: its first fragment leaves, the rest comes round again. */
+/* Makes the packet its own first fragment, if it does not fit; the rest comes round again. */
+static __always_inline int cut_to_fit(struct __sk_buff *skb, __u32 mark, const struct port *port,
+				      const struct record *record)
+{
+	struct shipment to = shipment(skb, record);
+	__u32 largest = largest_packet(skb, port, &to);
+	if (skb->len - ETH_HLEN <= largest)
+		return 0;
+	__u32 room = (largest - sizeof(struct iphdr)) / FRAGMENT_UNIT * FRAGMENT_UNIT;
+	return !is_fragmentable(skb, largest) || cut(skb, mark, room) || pull_headers(skb);
+}
+
+/* An inner frame that does not fit leaves in fragments, or whole in outer fragments, whichever is the mode. */
 static __always_inline int fragment(struct __sk_buff *skb, __u32 mark)
 {
 	struct port *port = port_of(SLOW_PATH_PORT(mark));
@@ -44,12 +57,7 @@ static __always_inline int fragment(struct __sk_buff *skb, __u32 mark)
 		return drop(skb, 0, DROP_MALFORMED);
 	if ((mark & SLOW_PATH_REST && keep_rest(skb)) || pull_headers(skb))
 		return drop(skb, port->slot, DROP_MALFORMED);
-	struct shipment to = shipment(skb, record);
-	__u32 largest = largest_packet(skb, port, &to);
-	if (skb->len - ETH_HLEN > largest) {
-		__u32 room = (largest - sizeof(struct iphdr)) / FRAGMENT_UNIT * FRAGMENT_UNIT;
-		if (!is_fragmentable(skb, largest) || cut(skb, mark, room) || pull_headers(skb))
-			return drop(skb, port->slot, DROP_TOO_BIG);
-	}
-	return encapsulate(skb, port, record);
+	if (nve.fragment_inner && cut_to_fit(skb, mark, port, record))
+		return drop(skb, port->slot, DROP_TOO_BIG);
+	return encapsulate(skb, port, record, nve.fragment_outer);
 }

@@ -8,12 +8,13 @@ from ipaddress import IPv4Address, IPv6Address
 
 from nvgre_node.dataplane.base import NO_SUBNET, Drop
 from nvgre_node.dataplane.model import learn
+from nvgre_node.dataplane.model.fragment import FRAGMENT_HEADER
 from nvgre_node.dataplane.model.headers import FRAGMENT, checksum, ethertype, is_group
 from nvgre_node.dataplane.model.state import Result, State, dropped
 from nvgre_node.dataplane.model.traffic_class import with_outer_traffic_class
 from nvgre_node.dataplane.model.vlan import delivered
 from nvgre_node.groups import group_mac
-from nvgre_node.policy import Address, UnknownUnicast
+from nvgre_node.policy import Address, Fragments, UnknownUnicast
 from nvgre_node.wire import (
     ETHERNET_BYTES,
     ETHERTYPE_IPV4,
@@ -28,8 +29,6 @@ from nvgre_node.wire import (
     VSID_LAST,
     NvgreHeader,
 )
-
-_FRAGMENT_HEADER = 44  # the next header value of IPv6's (RFC 8200 section 4.5)
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,8 @@ def from_uplink(state: State, frame: bytes) -> Result:
     found = read(state, frame[:6], frame[ETHERNET_BYTES:]) if read else None
     if found is None:
         return Result(left_alone=True)
+    if found is Drop.OUTER_FRAGMENT and state.policy.nve.fragments is Fragments.REASSEMBLE:
+        return Result(left_alone=True, counted={(NO_SUBNET, "outer_fragments"): 1})  # F2: it comes back whole
     if isinstance(found, Drop):
         return dropped(NO_SUBNET, found)
     if len(found.payload) < HEADER_BYTES + ETHERNET_BYTES:
@@ -85,7 +86,7 @@ def arrival6(state: State, mac: bytes, packet: bytes) -> Arrival | Drop | None:
     header = packet[:IPV6_BYTES]
     if len(header) < IPV6_BYTES or not is_for_this_nve(state, mac, IPv6Address(header[24:40])):
         return None
-    if header[6] == _FRAGMENT_HEADER and packet[IPV6_BYTES : IPV6_BYTES + 1] == bytes([GRE_PROTOCOL]):
+    if header[6] == FRAGMENT_HEADER and packet[IPV6_BYTES : IPV6_BYTES + 1] == bytes([GRE_PROTOCOL]):
         return Drop.OUTER_FRAGMENT  # F2
     if header[6] != GRE_PROTOCOL:
         return None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from dataclasses import replace
+from zlib import crc32
 
 from nvgre_node.dataplane.base import PUNT, PUNT_BYTES, Drop
 from nvgre_node.dataplane.model import learn, mss
-from nvgre_node.dataplane.model.fragment import fragments, is_fragmentable
+from nvgre_node.dataplane.model.fragment import fragments, is_fragmentable, outer_fragments, without_df
 from nvgre_node.dataplane.model.headers import DF, ipv4, ipv6, is_group, strip_tags
 from nvgre_node.dataplane.model.neighbours import asked
 from nvgre_node.dataplane.model.route import ROUTER, NextHop, route
@@ -97,8 +98,12 @@ def to_nve(state: State, port: Port, record: LookupRecord, frame: bytes) -> Resu
 def does_not_fit(state: State, port: Port, record: LookupRecord, path: Path, frame: bytes) -> Result:
     """Cuts what may be cut into fragments that each travel whole, if that is the mode (RFC 7588 section 3)."""
     largest = path.mtu - OVERHEAD[record.pa.version]
-    may_cut = state.policy.nve.too_big is TooBig.FRAGMENT and record.vm != learn.NOBODY  # the slow path goes by records
-    if not may_cut or not is_fragmentable(frame, largest):
+    mode, is_known = state.policy.nve.too_big, record.vm != learn.NOBODY  # the slow path goes by lookup records
+    if mode is TooBig.FRAGMENT_OUTER and is_known:  # against F1
+        packet = encapsulate(state, port, record.pa, path, record.deliver_vsid, frame)
+        out = tuple((path.interface, piece) for piece in outer_fragments(packet, path.mtu))
+        return Result(out=out, counted=_encapsulated(port.vsid, frame, 1))
+    if not (mode is TooBig.FRAGMENT and is_known and is_fragmentable(frame, largest)):
         return too_big(state, port, frame, largest)
     pieces = [frame[:ETHERNET_BYTES] + piece for piece in fragments(frame[ETHERNET_BYTES:], largest)]
     counted: Counter[Counted] = Counter()
@@ -140,6 +145,8 @@ def encapsulate(state: State, port: Port, pa: Address, path: Path, vsid: int, fr
     else:  # F5: DF, so the IPv4 ID may be 0
         outer_type = ETHERTYPE_IPV4
         ip = ipv4(*ends, GRE_PROTOCOL, IPV4_BYTES + length, flags=DF, ttl=ttl, traffic_class=chosen)
+        if state.policy.nve.too_big is TooBig.FRAGMENT_OUTER:
+            ip = without_df(ip, crc32(frame) & 0xFFFF)
     ethernet = path.next_hop_mac + path.source_mac + struct.pack("!H", outer_type)
     return ethernet + ip + NvgreHeader(vsid, entropy).pack() + frame
 

@@ -18,6 +18,7 @@ ALLOWED = {
     "one MAC address in two subnets": {"mac: 02:00:00:00:0b:01": "mac: 02:00:0a:00:00:01"},
     "an underlay that just fits": {"hosts:\n": "mtu: {underlay: 9042, tenant: 9000}\nhosts:\n"},
     "an underlay too small, on purpose": {"hosts:\n": "mtu: {underlay: 1500, undersized: true}\nhosts:\n"},
+    "an underlay too small, but not for IPv6": {"hosts:\n": "mtu: {underlay: 1322, undersized: true}\nhosts:\n"},
     "names of 10 and of 15 characters": {"host1": "hypervisor", "blue1": "blue_web_server"},
     "a tenant without VMs": {
         "tenants:\n": "tenants:\n  green: {subnets: {green_net: {vsid: 7000, prefixes: fd01::/64}}}\n"

@@ -195,6 +195,13 @@ TENANT_RULES: list[Case] = [
         ],
     ),
     Case(
+        "an underlay that is too small on purpose, but also for the least packets of IPv6",
+        {"hosts:": "mtu: {underlay: 1321, undersized: true}\nhosts:"},
+        [
+            "3:17: mtu.underlay: an underlay MTU of 1321 is too small for the IPv6 prefix of red_net (packets of 1280 bytes must get through: at least 1322, RFC 7676 section 3.2)"
+        ],
+    ),
+    Case(
         "a tenant MTU too small for IPv6",
         {"hosts:": "mtu: {tenant: 1279}\nhosts:"},
         [
