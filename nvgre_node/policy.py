@@ -14,7 +14,8 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Final, Literal, TypeVar
 
-from nvgre_node import routing
+from nvgre_node import acl, routing
+from nvgre_node.acl import Direction, Rule
 from nvgre_node.errors import BadInputError
 from nvgre_node.groups import NO_GROUPS, SubnetGroups, ascending, group_mac
 from nvgre_node.routing import ROUTER_MAC, Route, RouterInterface, RoutingDomain
@@ -146,6 +147,7 @@ class VirtualSubnet:
     vsid: int
     prefixes: tuple[Network, ...]
     groups: SubnetGroups = NO_GROUPS
+    acl: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,7 @@ class Vm:
     pa: Address | None = None
     record: RecordType = RecordType.STATIC
     vid: int | None = None
+    acl: tuple[Rule, ...] = ()
 
     @property
     def node(self) -> str:
@@ -242,6 +245,7 @@ class Port:
     cas: tuple[Address, ...]
     any_ca: bool = False
     vid: int | None = None
+    acl: tuple[Rule, ...] = ()
 
     @property
     def name(self) -> str:
@@ -455,8 +459,13 @@ class Policy:
 
     def _port(self, vm: Vm) -> Port:
         any_ca = vm.record in {RecordType.L2ONLY, RecordType.GATEWAY_WILDCARD}
-        cas = tuple(ca.ip for ca in vm.cas)
-        return Port(vm.node, self.vsid_of(vm), self.pa_of(vm), vm.mac, cas, any_ca, vm.vid)
+        cas, rules = tuple(ca.ip for ca in vm.cas), tuple(rule for _, rule in self.acl_of(vm))
+        return Port(vm.node, self.vsid_of(vm), self.pa_of(vm), vm.mac, cas, any_ca, vm.vid, rules)
+
+    def acl_of(self, vm: Vm) -> tuple[tuple[str, Rule], ...]:
+        """The rules of a VM's port, in the order in which they are tried: its own, then its subnet's; each by name."""
+        owners = ((vm.name, vm.acl), (vm.subnet, self.subnet(vm.subnet).acl))
+        return tuple((f"{name}.acl[{n}]", rule) for name, own in owners for n, rule in enumerate(own))
 
     def pa_of(self, vm: Vm) -> Address:
         """The PA behind which a VM is found: the one it is pinned to, or the one that its NVE's policy picks (O6)."""
@@ -500,17 +509,21 @@ class Policy:
         vsid = self.vsid_of(sender)
         port = Step(f"port {sender.name} on {sender.host}", f"VSID {vsid} (0x{vsid:06x})", f"subnet {sender.subnet}")
         asked = f"record (VSID {vsid}, CA {target})"
-        if target.is_multicast:
-            return port, self._replication(sender, target)
-        if self.gateways_of(sender) and not self._is_on_link(sender, target):
-            return port, *self._explain_routed(sender, target)
         record = self.record(vsid, target) or self._gateway(sender, target)
+        leaving = self._acl_step(sender, Direction.OUT, sender, target)
+        if any(step.result == acl.DENIES_EVERYTHING for step in leaving):
+            return port, *leaving
+        if target.is_multicast:
+            return port, *leaving, self._replication(sender, target)
+        if self.gateways_of(sender) and not self._is_on_link(sender, target):
+            return port, *leaving, *self._explain_routed(sender, target)
         if record is None:
-            return port, self._unknown(sender, target, asked)
+            return port, *leaving, self._unknown(sender, target, asked)
         behind = "gateway_wildcard: any CA may be behind it" if record.ca != target else ""
         reason = self._elsewhere(sender, target) or behind or "U1, T8"
         found = Step(asked, f"{record.vm}, MAC {record.mac}, PA {record.pa}", reason)
-        return port, found, *self._crossing(sender, record), self._arrival(sender, record)
+        entering = self._acl_step(self.vm(record.vm), Direction.IN, sender, target)
+        return port, *leaving, found, *self._crossing(sender, record), self._arrival(sender, record), *entering
 
     def _arrival(self, sender: Vm, record: LookupRecord) -> Step:
         here = self.nve(sender.host)
@@ -545,6 +558,15 @@ class Policy:
         yield Step("inner frame", f"MAC {ROUTER_MAC} -> {record.mac}, TTL less 1", "X6: VSID of the destination")
         yield from self._crossing(sender, record)
         yield self._arrival(sender, record)
+        yield from self._acl_step(self.vm(record.vm), Direction.IN, sender, ca)
+
+    def _acl_step(self, owner: Vm, direction: Direction, sender: Vm, target: Address) -> tuple[Step, ...]:
+        """What the rules of a port say of packets to an address, if there are any for that direction."""
+        rules = [(name, rule) for name, rule in self.acl_of(owner) if rule.direction is direction]
+        if not rules:
+            return ()
+        said, names = acl.summary(rules, sender.ca(target.version), target)
+        return (Step(f"access control list of {owner.name}, {direction}", said, names),)
 
     def _source(self, sender: Vm, remote: Address) -> str:
         nve = self.nve(sender.host)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from nvgre_node.acl import MAX_RULES
 from nvgre_node.groups import group_mac
 from nvgre_node.policy import Address
 from topologies import fabric_checks, routing_checks, values
@@ -205,6 +206,20 @@ def tenants_hosts_share_ip_versions(facts: Facts) -> Iterator[Finding]:
             yield Finding((*vm.path, "host"), what, "give both hosts PAs of the same IP versions")
 
 
+def acls_fit(facts: Facts) -> Iterator[Finding]:
+    """A port has at most MAX_RULES rules: its VM's and its virtual subnet's."""
+    for subnet in facts.subnets:
+        if subnet.rules > MAX_RULES:
+            what = f"{subnet.rules} rules are too many for a port"
+            yield Finding((*subnet.path, "acl"), what, f"{MAX_RULES} are the most")
+    for vm in facts.vms:
+        own = facts.subnet_of(vm)
+        shared = own.rules if own else 0
+        if vm.rules and vm.rules + shared > MAX_RULES >= shared:
+            hint = f"{MAX_RULES} are the most" + (f", and {shared} are those of {vm.subnet}" if shared else "")
+            yield Finding((*vm.path, "acl"), f"{vm.rules + shared} rules are too many for a port", hint)
+
+
 def mtus_fit(facts: Facts) -> Iterator[Finding]:
     """The underlay carries a full tenant packet (F3), and tenants' MTU and tunnels what IP asks for."""
     underlay, tenant = facts.mtus.underlay, facts.mtus.tenant
@@ -269,6 +284,7 @@ RULES: tuple[Rule, ...] = (
     macs_are_unique,
     pas_are_their_hosts,
     tenants_hosts_share_ip_versions,
+    acls_fit,
     mtus_fit,
     faults_name_what_exists,
     faults_make_sense,

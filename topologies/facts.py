@@ -37,6 +37,7 @@ class Subnet:
     tenant: str
     vsid: int | None
     prefixes: tuple[Network | None, ...]
+    rules: int
     group: Address | None = None
     inner_groups: tuple[tuple[Address, str, Address | None], ...] = ()  # with its key as written, and the underlay's
 
@@ -61,6 +62,7 @@ class Vm:
     pa: Address | None
     vid: int | None = None
     says: frozenset[str] = frozenset()
+    rules: int = 0
 
     @property
     def path(self) -> Path:
@@ -221,7 +223,8 @@ def _mtus(part: dict[str, Any]) -> Mtus:
 def _subnet(name: str, tenant: str, part: dict[str, Any]) -> Subnet:
     vsid, prefixes = values.usable(values.vsid, part.get("vsid")), _each(values.prefix, part, "prefixes")
     group = values.usable(values.group, part.get("group"))
-    return Subnet(name, tenant, vsid, prefixes, group, tuple(_inner_groups(_mapping(part.get("groups")))))
+    rules = len(_list(part.get("acl")))
+    return Subnet(name, tenant, vsid, prefixes, rules, group, tuple(_inner_groups(_mapping(part.get("groups")))))
 
 
 def _inner_groups(part: dict[str, Any]) -> Iterator[tuple[Address, str, Address | None]]:
@@ -260,6 +263,7 @@ def _vm(name: str, tenant: str, part: dict[str, Any]) -> Vm:
         has_own_mac=part.get("mac") is not None,
         record=_text(part.get("record")),
         pa=values.usable(values.own_pa, part.get("pa")),
+        rules=len(_list(part.get("acl"))),
     )
 
 

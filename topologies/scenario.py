@@ -8,6 +8,7 @@ from ipaddress import IPv6Address, IPv6Interface, ip_interface
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nvgre_node.acl import Rule
 from nvgre_node.fabric import Attachment, Fabric, FabricLink
 from nvgre_node.groups import SubnetGroups
 from nvgre_node.policy import (
@@ -21,7 +22,7 @@ from nvgre_node.policy import (
 )
 from nvgre_node.routing import CustomerRoute, RoutingDomain
 from nvgre_node.wire import OVERHEAD
-from topologies.schema import ScenarioPart
+from topologies.schema import RulePart, ScenarioPart
 from topologies.values import made_mac
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def _policy(part: ScenarioPart) -> Policy:
                 subnet.vsid,
                 tuple(subnet.prefixes),
                 SubnetGroups(subnet.group, tuple(subnet.groups.items())),
+                _rules(subnet.acl),
             )
             for tenant, parts in part.tenants.items()
             for name, subnet in parts.subnets.items()
@@ -139,7 +141,11 @@ def _vms(part: ScenarioPart) -> Iterator[Vm]:
             for place, (subnet, own) in places.items():
                 cas = tuple(_with_length(ca, tenant.subnets[subnet].prefixes) for ca in own)
                 called = name if place is None else f"{name}.{place}"
-                yield Vm(called, subnet, vm.host, mac, cas, vm.pa, vm.record, place)
+                yield Vm(called, subnet, vm.host, mac, cas, vm.pa, vm.record, place, _rules(vm.acl))
+
+
+def _rules(acl: list[RulePart]) -> tuple[Rule, ...]:
+    return tuple(part.rule() for part in acl)
 
 
 def _with_length(ca: Address, prefixes: list[Network]) -> Interface:

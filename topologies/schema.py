@@ -5,10 +5,20 @@ The `examples` of a field are the hint that a reader gets where the field is mis
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, StrictBool, StrictStr
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StrictBool,
+    StrictStr,
+    model_validator,
+)
 
+from nvgre_node.acl import ALL_PORTS, PORT_PROTOCOLS, Action, Direction, Rule
 from nvgre_node.policy import (
     MAX_PAS,
     TTL_DEFAULT,
@@ -49,6 +59,9 @@ Pcp = Annotated[int, PlainValidator(values.pcp)]
 Vid = Annotated[int, PlainValidator(values.vid)]
 OuterDscp = Annotated[Dscp, PlainValidator(values.dscp)]
 Learning = Annotated[int, PlainValidator(values.learning)]
+Protocol = Annotated[int | None, PlainValidator(values.protocol)]
+Ports = Annotated[tuple[int, int], PlainValidator(values.ports)]
+Addresses = Annotated[Network, PlainValidator(values.addresses)]
 Link = Annotated[tuple[str, str], PlainValidator(values.link)]
 
 
@@ -104,6 +117,40 @@ class HostPart(Part):
     pa: Pas = Field(examples=["pa: 192.168.1.10/24"])
 
 
+class RulePart(Part):
+    """A rule of an access control list; what it leaves out may be anything. Directions are as the VM sees them.
+
+    The first rule that matches decides, a VM's before its subnet's, and where none does, a packet is allowed.
+    """
+
+    allow: Direction | None = None
+    deny: Direction | None = None
+    protocol: Protocol = None
+    source: Addresses | None = None
+    source_port: Ports = ALL_PORTS
+    destination: Addresses | None = None
+    destination_port: Ports = ALL_PORTS
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if (self.allow is None) == (self.deny is None):
+            raise values.BadValueError("does not say what it does", "either allow or deny, and there in or out")
+        if self.source and self.destination and self.source.version != self.destination.version:
+            what = f"from {self.source} to {self.destination} goes no packet"
+            raise values.BadValueError(what, "both of one IP version")
+        asks_for_ports = self.source_port != ALL_PORTS or self.destination_port != ALL_PORTS
+        if asks_for_ports and self.protocol not in PORT_PROTOCOLS:
+            raise values.BadValueError("asks for ports of a protocol without", "protocol: tcp, udp or sctp")
+        return self
+
+    def rule(self) -> Rule:
+        """The rule as policy knows it."""
+        choices = ((Action.ALLOW, self.allow), (Action.DENY, self.deny))
+        action, direction = next((action, direction) for action, direction in choices if direction)
+        source, destination = (self.source, self.source_port), (self.destination, self.destination_port)
+        return Rule(action, direction, self.protocol, *source, *destination)
+
+
 class SubnetPart(Part):
     """A virtual subnet (T4).
 
@@ -117,6 +164,7 @@ class SubnetPart(Part):
     )
     group: Group | None = None
     groups: dict[InnerGroup, Group] = Field(default={})
+    acl: list[RulePart] = Field(default=[])
 
 
 class VlanPart(Part):
@@ -140,6 +188,7 @@ class VmPart(Part):
     mac: Mac | None = None
     pa: OwnPa | None = None
     record: RecordType = RecordType.STATIC
+    acl: list[RulePart] = Field(default=[])
 
 
 class RoutePart(Part):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, ip_address, ip_interface, ip_network
 from typing import TypeVar
 
+from nvgre_node.acl import PROTOCOLS
 from nvgre_node.groups import is_administratively_scoped
 from nvgre_node.policy import COPY, Address, Dscp, Interface, Network
 from nvgre_node.wire import VSID_FIRST, VSID_LAST, check_vsid
@@ -35,6 +36,7 @@ _TAKEN = frozenset(
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
+_PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
 _PLAIN_LENGTH = re.compile(r"[^/]+/[0-9]{1,3}", re.ASCII)
 
 
@@ -240,6 +242,36 @@ def prefix(value: object) -> Network:
     if str(read.network_address) != str(ip_address(given.split("/")[0])):
         raise BadValueError(f"{given} has bits set after the prefix", f"did you mean {read}?")
     return read
+
+
+def protocol(value: object) -> int | None:
+    """An IP protocol by name or number; None for any."""
+    hint = f"{', '.join(PROTOCOLS)}, any, or a number from 0 to 255"
+    if isinstance(value, str) and value in PROTOCOLS:
+        return PROTOCOLS[value]
+    if value == "any":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 255:
+        raise BadValueError("has no value" if value is None else f"{show(value)} is not an IP protocol", hint)
+    return value
+
+
+def ports(value: object) -> tuple[int, int]:
+    """A port, or a range of ports with both ends."""
+    hint = "such as 443 or 1024-65535"
+    if value is None:
+        raise BadValueError("has no value", hint)
+    found = _PORTS.fullmatch(str(value))
+    first, last = (int(found[1]), int(found[2] or found[1])) if found and not isinstance(value, bool) else (1, 0)
+    if not first <= last <= 65535:
+        raise BadValueError(f"{show(value)} is neither a port nor a range of ports", hint)
+    return first, last
+
+
+def addresses(value: object) -> Network:
+    """The addresses of a rule: a prefix, or one address."""
+    given = text(value)
+    return prefix(value) if "/" in given else ip_network(ca(value))
 
 
 def mac(value: object) -> str:

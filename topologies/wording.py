@@ -21,6 +21,8 @@ _PLACES: dict[Path, type[schema.Part]] = {
     ("tenants", "*", "vms", "*"): schema.VmPart,
     ("tenants", "*", "vms", "*", "trunk", "*"): schema.VlanPart,
     ("tenants", "*", "routes", "*"): schema.RoutePart,
+    ("tenants", "*", "subnets", "*", "acl", "*"): schema.RulePart,
+    ("tenants", "*", "vms", "*", "acl", "*"): schema.RulePart,
     ("faults", "*"): schema.FaultPart,
 }
 

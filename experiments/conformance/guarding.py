@@ -9,9 +9,10 @@ from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6NDOptDstLLAddr, IPv6
 from scapy.layers.l2 import ARP
 from scapy.packet import Packet, Raw
 
-from experiments.conformance.lab import NOBODY, Lab, mark
+from experiments.conformance.lab import DEAD, NOBODY, Lab, mark
 from experiments.conformance.rows import Finding
 
+DENIED_OUT, DENIED_IN, _ALLOWED = 7, 9, 13  # UDP ports: echo, discard, daytime
 _STRANGER = "02:00:00:00:00:99"
 _ANY_CA, _ANY_CA6 = "192.0.2.1", "2001:db8::1"  # RFC 5737, RFC 3849: nobody's, so that nobody answers
 _NONCE_OF_16 = b"\x0e\x02"  # an ND option that any message may have (RFC 3971), here around a mark
@@ -57,10 +58,25 @@ def _by_ipv6(lab: Lab, own: str, others: str) -> Iterator[Finding]:
     yield _said(lab, "another MAC address in ND", claim(own, _STRANGER), NOBODY)
 
 
+def access_lists(lab: Lab) -> Iterator[Finding]:
+    """T6: policy within a virtual subnet: what its access control list denies, out of or in to a VM, reaches nobody."""
+    own = lab.sender.ca(4)
+    network = IP(src=str(own), dst=_ANY_CA) if own else IPv6(src=str(lab.sender.ca(6)), dst=_ANY_CA6)
+    for port, expected in ((DENIED_OUT, NOBODY), (DENIED_IN, NOBODY), (_ALLOWED, lab.to_receiver)):
+        ethernet = lab.ethernet(type=0x0800 if own else 0x86DD)
+        (shot,) = lab.say(ethernet / network / UDP(sport=_ALLOWED, dport=port, chksum=0) / mark())
+        way = {DENIED_OUT: "denied out of VMs", DENIED_IN: "denied in to VMs"}.get(port, "not denied")
+        sent = f"UDP of {lab.sender.name} to port {port}"
+        yield Finding("T6", f"UDP to port {port}, {way}", sent, expected, shot.delivered, shot.reason)
+        if port == DENIED_OUT:
+            wire = f"{sum(map(len, shot.out.values()))} packets" if shot.alive else DEAD
+            yield Finding("T6", f"UDP to port {port}, on the wire", sent, "0 packets", wire, shot.reason)
+
+
 def _said(lab: Lab, what: str, frame: Packet, expected: str) -> Finding:
     (shot,) = lab.say(frame)
     sent = f"frame of {lab.sender.name}, {shot.sent.hex(' ', 2)[:125]} ..."
     return Finding("C1", f"{what}, from a VM", sent, expected, shot.delivered, shot.reason)
 
 
-GUARDING: tuple[Callable[[Lab], Iterator[Finding]], ...] = (forgeries,)
+GUARDING: tuple[Callable[[Lab], Iterator[Finding]], ...] = (forgeries, access_lists)

@@ -84,7 +84,7 @@ ROWS = (
     _not_yet("T3", "3.1", "desc", "any server or network device can hold the NVE", "only provider hosts have one"),
     _row("T4", "3", "desc", "a VSID identifies one virtual subnet, one broadcast domain"),
     _row("T5", "3", "desc", "routes between virtual subnets of one tenant"),
-    _row("T6", "3.1", "desc", "the NVE scopes isolation on the VSID; an unknown VSID reaches nobody"),
+    _row("T6", "3.1", "desc", "the NVE scopes policy on the VSID: unknown, it reaches nobody; known, its lists hold"),
     _row("T7", "3.1", "desc", "the NVE can take part in routing"),
     _row("T8", "3.1", "desc", "the NVE knows where a destination is, or learns it: a known one costs one packet"),
     # Outer headers

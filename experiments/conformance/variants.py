@@ -7,7 +7,8 @@ from ipaddress import ip_interface
 from itertools import count
 
 from experiments.base import distant_pairs
-from experiments.conformance import traffic_class
+from experiments.conformance import guarding, traffic_class
+from nvgre_node.acl import PROTOCOLS, Action, Direction, Rule
 from nvgre_node.fabric import Attachment
 from nvgre_node.policy import FlowIds, Fragments, Interface, Nve, PaChoice, SourceCheck, TooBig
 from nvgre_node.wire import VSID_FIRST, VSID_LAST
@@ -15,8 +16,14 @@ from topologies import Scenario
 
 
 def guarded(scenario: Scenario) -> Scenario:
-    """The same network, in which every NVE checks where its VMs' frames come from."""
-    return scenario.with_nve(source_check=SourceCheck.CA)
+    """NVEs check where their VMs' frames come from, and virtual subnets have access control lists."""
+    rules = tuple(
+        Rule(Action.DENY, direction, PROTOCOLS["udp"], destination_ports=(port, port))
+        for direction, port in ((Direction.OUT, guarding.DENIED_OUT), (Direction.IN, guarding.DENIED_IN))
+    )
+    policy = scenario.policy
+    subnets = tuple(replace(subnet, acl=(*rules, *subnet.acl)) for subnet in policy.subnets)
+    return replace(scenario, policy=replace(policy, subnets=subnets)).with_nve(source_check=SourceCheck.CA)
 
 
 def over_ipv6(scenario: Scenario) -> Scenario:

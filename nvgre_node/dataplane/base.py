@@ -45,6 +45,8 @@ class Drop(IntEnum):
     NO_CUSTOMER_ROUTE = 29
     TTL_EXCEEDED = 30
     ROUTER_ADDRESS = 31
+    ACL_OUT = 32
+    ACL_IN = 33
 
     @property
     def label(self) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nvgre_node import namespace
+from nvgre_node.dataplane import acl_map
 from nvgre_node.dataplane.base import NO_SUBNET, Drop, Punted, Sighted, SubnetCounters
 from nvgre_node.dataplane.build import object_file
 from nvgre_node.dataplane.libbpf import Map, Object
@@ -43,7 +44,7 @@ from nvgre_node.wire import octets
 
 # The layouts of bpf/policy.h and bpf/counters.h. PAs are in network order, all else in the machine's.
 _U32 = struct.Struct("=I")
-_NVE = struct.Struct("=32s128s16B8s3BxI")
+_NVE = struct.Struct("=32s128s16B8s4BI")
 _PORT_KEY = struct.Struct("=II")
 _PORT = struct.Struct("=IIHH6sBB4s16s")
 _SOURCE_KEY = struct.Struct("=II16s")
@@ -184,6 +185,8 @@ class EbpfDataPlane:
         maps["port_keys"][_U32.pack(number)] = key
         for source in port.sources:
             maps["sources"][_SOURCE_KEY.pack(number, source.version, source.packed)] = b"\1"
+        for acl_key, rules in acl_map.entries(port, ifindex):
+            maps["acls"][acl_key] = rules
 
     def _write_record(self, policy: NvePolicy, record: LookupRecord, index: dict[str, int]) -> None:
         maps, key = self.loaded.maps, _record_key(record)
@@ -309,6 +312,7 @@ def _nve(policy: NvePolicy, slow_path: SlowPath | None) -> bytes:
         bool(policy.routers),
         nve.fragments is Fragments.REASSEMBLE,
         nve.too_big is TooBig.FRAGMENT_OUTER,
+        any(port.acl for port in policy.ports),
         slow_path.entry if slow_path else 0,
     )
 

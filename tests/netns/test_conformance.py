@@ -199,6 +199,18 @@ FAULTS = {
         ("S2", "S4"),
         routing.joined,
     ),
+    "lists of what VMs send are ignored": Fault(
+        Mutant("nvgre.bpf.c", "if (denied(skb, skb->ingress_ifindex, port->vid, DIRECTION_OUT))", "if (0)"),
+        guarding.access_lists,
+        ("T6",),
+        variants.guarded,
+    ),
+    "lists of what VMs get are ignored": Fault(
+        Mutant("decapsulate.h", "if (ifindex && denied(skb, ifindex, vid, DIRECTION_IN))", "if (0)"),
+        guarding.access_lists,
+        ("T6",),
+        variants.guarded,
+    ),
     "reserved bits are ignored": Fault(
         Mutant("wire.h", "GRE_RESERVED 0x0c00", "GRE_RESERVED 0x0000"), receiving.header_bits, ("G12",)
     ),

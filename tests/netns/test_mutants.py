@@ -66,7 +66,7 @@ MUTANTS = {
     "the sender's own port": without(
         "nvgre.bpf.c", "record->ifindex == skb->ingress_ifindex && record->vid == port->vid"
     ),
-    "no copy back to the sender (B5)": Mutant("replicate.h", "to->ifindex == skb->ingress_ifindex ||", ""),
+    "no copy back to the sender (B5)": Mutant("replicate.h", "to->ifindex == skb->ingress_ifindex", "0"),
     "what does not fit (F1)": without("encapsulate.h", "found == BPF_FIB_LKUP_RET_FRAG_NEEDED"),
     "DF (F5)": Mutant("encapsulate.h", "bpf_htons(IP_DF)", "0"),
     "FlowID (G8)": Mutant("encapsulate.h", "nve.flowid_from_flow ? to->flow : 0", "0"),

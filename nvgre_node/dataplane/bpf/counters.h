@@ -43,6 +43,9 @@ enum drop {
 	DROP_NO_CUSTOMER_ROUTE,
 	DROP_TTL_EXCEEDED,
 	DROP_ROUTER_ADDRESS,
+	/* by access control lists */
+	DROP_ACL_OUT,
+	DROP_ACL_IN,
 	DROP_REASONS
 };
 
@@ -79,10 +82,15 @@ static __always_inline __u32 packets_in(const struct __sk_buff *skb)
 	return skb->gso_segs ?: 1;
 }
 
-static __always_inline int drop(const struct __sk_buff *skb, __u32 slot, enum drop reason)
+static __always_inline int drop_packets(__u32 packets, __u32 slot, enum drop reason)
 {
 	struct subnet_counters *subnet = counters_of(slot);
 	if (subnet && reason < DROP_REASONS)
-		subnet->dropped[reason] += packets_in(skb);
+		subnet->dropped[reason] += packets;
 	return TC_ACT_SHOT;
+}
+
+static __always_inline int drop(const struct __sk_buff *skb, __u32 slot, enum drop reason)
+{
+	return drop_packets(packets_in(skb), slot, reason);
 }

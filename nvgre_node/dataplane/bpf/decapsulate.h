@@ -220,6 +220,8 @@ static __always_inline int decapsulate(struct __sk_buff *skb)
 	int named = strip_outer(skb, arrival.is_v6, &inner);
 	if (named < 0)
 		return drop(skb, slot, DROP_MALFORMED);
+	if (ifindex && denied(skb, ifindex, vid, DIRECTION_IN))
+		return drop_packets(packets, slot, DROP_ACL_IN);
 	learn(vsid, inner.h_source, &arrival.pa);
 	struct subnet_counters *subnet = counters_of(slot);
 	if (subnet) {
@@ -227,7 +229,7 @@ static __always_inline int decapsulate(struct __sk_buff *skb)
 		subnet->decapsulated_bytes += skb->len;
 	}
 	if (!ifindex) {
-		replicate_local(skb, vsid);
+		replicate_local(skb, vsid, slot);
 		return TC_ACT_SHOT;
 	}
 	if (group_uplink.ifindex)

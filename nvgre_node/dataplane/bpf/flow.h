@@ -1,17 +1,12 @@
 /* FlowID: eight bits of entropy from the inner flow (G6, G8). */
 #pragma once
+#include "inner.h"
 #include "policy.h"
-
 
 static __always_inline __u64 mix(__u64 hash, __u64 word)
 {
 	hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
 	return hash ^ (hash >> 32);
-}
-
-static __always_inline int has_ports(__u8 protocol)
-{
-	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
 }
 
 /* Mixes in the ports that stand at `l4`, if the packet reaches that far. */

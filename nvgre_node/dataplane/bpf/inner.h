@@ -3,6 +3,8 @@
 #include "wire.h"
 
 #define MAX_EXTENSIONS 6
+#define NEIGHBOUR_SOLICITATION 135
+#define NEIGHBOUR_ADVERTISEMENT 136
 #define UNKNOWN_PROTOCOL 256 /* more than a byte can say */
 
 #define ARP_REQUEST 1
@@ -28,8 +30,13 @@ struct inner_packet {
 	__u8 later;   /* a fragment that is not the first: it has no part of the upper layer's header */
 	__u16 protocol; /* of the upper layer, or UNKNOWN_PROTOCOL */
 	__u32 at;       /* where the upper layer starts in the frame, or 0: not here */
-	struct in6_addr source, destination; /* IPv4: in the first word, the others 0 */
+	struct in6_addr source, destination; /* as in IPv6's header; IPv4: in the first word, the others 0 */
 };
+
+static __always_inline int has_ports(__u32 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
+}
 
 static __always_inline __be16 ethertype_of(const struct __sk_buff *skb)
 {
@@ -58,13 +65,13 @@ static __always_inline void read_inner4(const struct __sk_buff *skb, struct inne
 
 static __always_inline void read_inner6(const struct __sk_buff *skb, struct inner_packet *packet)
 {
-	struct ipv6hdr ip;
-	if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
+	__u32 at = ETH_HLEN + sizeof(struct ipv6hdr);
+	__u8 protocol;
+	if (bpf_skb_load_bytes(skb, ETH_HLEN + offsetof(struct ipv6hdr, saddr), &packet->source,
+			       2 * sizeof(struct in6_addr)))
 		return;
+	bpf_skb_load_bytes(skb, ETH_HLEN + offsetof(struct ipv6hdr, nexthdr), &protocol, sizeof(protocol));
 	packet->version = 6;
-	packet->source = ip.saddr;
-	packet->destination = ip.daddr;
-	__u32 protocol = ip.nexthdr, at = ETH_HLEN + sizeof(ip);
 	for (int i = 0; i < MAX_EXTENSIONS; i++) {
 		__u8 extension[8]; /* next header, length, and in a fragment header: offset */
 		int fragment = protocol == IPPROTO_FRAGMENT;

@@ -28,6 +28,8 @@ int from_port(struct __sk_buff *skb)
 	fault = source_fault(skb, port, eth);
 	if (fault != DROP_REASONS)
 		return drop(skb, port->slot, fault);
+	if (denied(skb, skb->ingress_ifindex, port->vid, DIRECTION_OUT))
+		return drop(skb, port->slot, DROP_ACL_OUT);
 	int is_group = eth->h_dest[0] & 1;
 	struct record *record = find_record(port->vsid, eth->h_dest);
 	if (!record)
@@ -48,14 +50,18 @@ int from_port(struct __sk_buff *skb)
 		if (subnet)
 			subnet->routed += packets_in(skb);
 	}
-	if (is_group || (!record && nve.flood_unknown && !router))
+	if (is_group || (!record && nve.flood_unknown && !router)) {
+		replicate_local(skb, port->vsid, port->slot);
 		return replicate(skb, port);
+	}
 	if (!record)
 		return router ? drop(skb, port->slot, DROP_UNKNOWN_UNICAST) : unknown_unicast(skb, port);
 	if (!record->ifindex)
 		return encapsulate(skb, port, record, 0);
 	if (record->ifindex == skb->ingress_ifindex && record->vid == port->vid)
 		return drop(skb, port->slot, DROP_OWN_ADDRESS);
+	if (denied(skb, record->ifindex, record->vid, DIRECTION_IN))
+		return drop(skb, port->slot, DROP_ACL_IN);
 
 	struct subnet_counters *subnet = counters_of(port->slot);
 	if (subnet)

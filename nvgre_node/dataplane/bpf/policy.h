@@ -39,7 +39,7 @@ struct nve {
 	__u8 routes;           /* X6; 0: no tenant here has a router */
 	__u8 reassemble;       /* F2; 0: outer fragments are dropped */
 	__u8 fragment_outer;   /* which F1 forbids: outer packets have no DF, and are fragmented */
-	__u8 reserved;
+	__u8 acls;             /* whether any port has rules */
 	__u32 slow_path;       /* index of the interface that leads to the slow path, or 0 */
 };
 
@@ -90,6 +90,38 @@ struct {
 	__type(key, struct source_key);
 	__type(value, __u8);
 } sources SEC(".maps");
+
+/* The rules of a port in one direction, its virtual subnet's behind its own; the first that matches decides. */
+#define MAX_RULES 64
+
+enum direction { DIRECTION_IN, DIRECTION_OUT };
+
+struct acl_key {
+	__u32 ifindex;
+	__u32 vid; /* of the tag that its VM gets, or 0 */
+	__u32 direction;
+};
+
+struct acl_rule {
+	__u8 deny;
+	__u8 version;   /* of its addresses; 0: it has none */
+	__u16 protocol; /* or ANY_PROTOCOL */
+	__u16 source_ports[2], destination_ports[2]; /* first and last */
+	struct in6_addr source, source_mask, destination, destination_mask; /* IPv4: in the first word, the others 0 */
+};
+
+struct acl {
+	__u32 count;
+	struct acl_rule rules[MAX_RULES];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 4096);
+	__type(key, struct acl_key);
+	__type(value, struct acl);
+} acls SEC(".maps");
 
 /* By VSID: the subnets that this host serves. */
 struct {

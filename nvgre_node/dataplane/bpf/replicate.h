@@ -3,21 +3,32 @@
  * where it has none, to each remote NVE (N-way unicast, B5).
  */
 #pragma once
+#include "acl.h"
 #include "groups.h"
 
-/* Copies the inner frame to the subnet's ports on this host, but not back to where it came from. */
-static __always_inline void replicate_local(struct __sk_buff *skb, __u32 vsid)
+/*
+ * Copies the inner frame to the subnet's ports here, but not back to where it came from, nor past their access lists.
+ * A function of its own, which returns before the larger ones begin: on top of theirs, the stack of the lists is too much.
+ */
+static __noinline int replicate_local(struct __sk_buff *skb, __u32 vsid, __u32 slot)
 {
 	for (__u32 position = 0; position < MAX_REPLICAS; position++) {
 		struct replica_key key = {.vsid = vsid, .position = position};
 		struct port_key *to = bpf_map_lookup_elem(&local_replicas, &key);
 		if (!to)
 			break;
-		if (to->ifindex == skb->ingress_ifindex || push_tag(skb, to->vid))
+		if (to->ifindex == skb->ingress_ifindex)
+			continue;
+		if (denied(skb, to->ifindex, to->vid, DIRECTION_IN)) {
+			drop(skb, slot, DROP_ACL_IN);
+			continue;
+		}
+		if (push_tag(skb, to->vid))
 			continue;
 		bpf_clone_redirect(skb, to->ifindex, 0);
 		pop_tag(skb, to->vid);
 	}
+	return 0;
 }
 
 /* Opens the gap for the outer headers, or widens the one that IPv4 copies needed: they come first. */
@@ -69,6 +80,5 @@ static __always_inline int replicate_remote(struct __sk_buff *skb, const struct 
 static __noinline int replicate(struct __sk_buff *skb, const struct port *port)
 {
 	struct in6_addr *group = find_group(skb, port->vsid);
-	replicate_local(skb, port->vsid);
 	return group ? send_to_group(skb, port, group) : replicate_remote(skb, port);
 }

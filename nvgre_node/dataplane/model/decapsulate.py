@@ -6,8 +6,11 @@ import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from nvgre_node.acl import Direction
 from nvgre_node.dataplane.base import NO_SUBNET, Drop
 from nvgre_node.dataplane.model import learn
+from nvgre_node.dataplane.model.acl import denies
+from nvgre_node.dataplane.model.encapsulate import local_copies
 from nvgre_node.dataplane.model.fragment import FRAGMENT_HEADER
 from nvgre_node.dataplane.model.headers import FRAGMENT, checksum, ethertype, is_group
 from nvgre_node.dataplane.model.state import Result, State, dropped
@@ -126,7 +129,12 @@ def deliver(state: State, vsid: int, arrival: Arrival, inner: bytes) -> Result:
     frame = with_outer_traffic_class(state.policy.nve, arrival.traffic_class, inner)
     if frame is None:
         return dropped(vsid, Drop.CE_ON_NOT_ECT)
-    ports = state.ports_in(vsid) if for_all or record is None else [state.policy.port_of(record)]
     counted = {(vsid, "decapsulated"): 1, (vsid, "decapsulated_bytes"): len(frame)}
     taught = learn.taught(state, vsid, frame, arrival.sender)
-    return Result(out=tuple(delivered(port, frame) for port in ports), counted=counted, taught=taught)
+    if for_all or record is None:
+        copies = local_copies(vsid, state.ports_in(vsid), frame)
+        return Result(out=copies.out, counted=counted | dict(copies.counted), taught=taught)
+    port = state.policy.port_of(record)
+    if denies(port.acl, Direction.IN, frame):
+        return dropped(vsid, Drop.ACL_IN)
+    return Result(out=(delivered(port, frame),), counted=counted, taught=taught)

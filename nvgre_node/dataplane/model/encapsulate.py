@@ -7,8 +7,10 @@ from collections import Counter
 from dataclasses import replace
 from zlib import crc32
 
+from nvgre_node.acl import Direction
 from nvgre_node.dataplane.base import PUNT, PUNT_BYTES, Drop
 from nvgre_node.dataplane.model import learn, mss
+from nvgre_node.dataplane.model.acl import denies
 from nvgre_node.dataplane.model.fragment import fragments, is_fragmentable, outer_fragments, without_df
 from nvgre_node.dataplane.model.headers import DF, ipv4, ipv6, is_group, strip_tags
 from nvgre_node.dataplane.model.neighbours import asked
@@ -42,9 +44,9 @@ def from_port(state: State, port: Port, frame: bytes) -> Result:
         return dropped(vsid, Drop.TAG_DEPTH)
     if len(untagged) < ETHERNET_BYTES:
         return dropped(vsid, Drop.MALFORMED)
-    forged = source_fault(state.policy.nve.source_check, port, untagged)
-    if forged is not None:
-        return dropped(vsid, forged)
+    refused = refusal(state, port, untagged)
+    if refused is not None:
+        return dropped(vsid, refused)
     destination = untagged[:6]
     router = state.policy.router(vsid)
     if (is_group(destination) or (router and destination == ROUTER)) and (answered := asked(state, port, untagged)):
@@ -73,11 +75,27 @@ def onward(state: State, port: Port, hop: NextHop) -> Result:
 
 def to_vm(state: State, port: Port, record: LookupRecord, frame: bytes) -> Result:
     """Delivers a unicast frame where its lookup record says: here, or to another NVE."""
-    if not state.policy.is_local(record):
-        return to_nve(state, port, record, frame)
+    if state.policy.is_local(record):
+        return to_neighbour(state, port, record, frame)
+    return to_nve(state, port, record, frame)
+
+
+def refusal(state: State, port: Port, frame: bytes) -> Drop | None:
+    """Why a VM may not send a frame, or None: it is forged (C1), or against the port's access control list."""
+    forged = source_fault(state.policy.nve.source_check, port, frame)
+    if forged is None and denies(port.acl, Direction.OUT, frame):
+        return Drop.ACL_OUT
+    return forged
+
+
+def to_neighbour(state: State, port: Port, record: LookupRecord, frame: bytes) -> Result:
+    """Hands a unicast frame to another VM of this host: it never gets to the wire."""
     if record.vm == port.name:
         return dropped(port.vsid, Drop.OWN_ADDRESS)
-    return Result(out=(delivered(state.policy.port_of(record), frame),), counted={(port.vsid, "local"): 1})
+    neighbour = state.policy.port_of(record)
+    if denies(neighbour.acl, Direction.IN, frame):
+        return dropped(port.vsid, Drop.ACL_IN)
+    return Result(out=(delivered(neighbour, frame),), counted={(port.vsid, "local"): 1})
 
 
 def to_nve(state: State, port: Port, record: LookupRecord, frame: bytes) -> Result:
@@ -119,8 +137,9 @@ def flood(state: State, port: Port, frame: bytes) -> Result:
     A subnet without a group has N-way unicast: a copy to each other NVE of it (B5).
     """
     vsid = port.vsid
-    out = [delivered(other, frame) for other in state.ports_in(vsid) if other.interface != port.interface]
-    counted: Counter[Counted] = Counter()
+    others = [other for other in state.ports_in(vsid) if other.interface != port.interface]
+    copies = local_copies(vsid, others, frame)
+    out, counted = list(copies.out), Counter[Counted](copies.counted)
     group = state.policy.group(vsid, frame[:6])
     for pa in (group,) if group else state.policy.replicas.get(vsid, ()):
         path = state.paths.get(pa)
@@ -132,6 +151,14 @@ def flood(state: State, port: Port, frame: bytes) -> Result:
             out.append((path.interface, encapsulate(state, port, pa, path, vsid, frame)))
             counted.update(_encapsulated(vsid, frame, 1))
     return Result(out=tuple(out), counted=counted)
+
+
+def local_copies(vsid: int, ports: list[Port], frame: bytes) -> Result:
+    """A copy to each of these ports of this host whose access control list lets it pass."""
+    allowed = [port for port in ports if not denies(port.acl, Direction.IN, frame)]
+    denied = len(ports) - len(allowed)
+    counted = {(vsid, Drop.ACL_IN.name): denied} if denied else {}
+    return Result(out=tuple(delivered(port, frame) for port in allowed), counted=counted)
 
 
 def encapsulate(state: State, port: Port, pa: Address, path: Path, vsid: int, frame: bytes) -> bytes:

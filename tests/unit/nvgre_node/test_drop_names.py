@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from nvgre_node import acl
 from nvgre_node.dataplane import ebpf
 from nvgre_node.dataplane.base import Drop
 
@@ -34,3 +35,10 @@ def test_both_sides_allow_as_many_replicas_b5() -> None:
 
     assert found
     assert int(found[1]) == ebpf.MAX_REPLICAS
+
+
+def test_both_sides_allow_as_many_rules() -> None:
+    found = re.search(r"#define MAX_RULES (\d+)", (BPF / "policy.h").read_text())
+
+    assert found
+    assert int(found[1]) == acl.MAX_RULES

@@ -292,7 +292,7 @@ SHAPES: list[Case] = [
         "a key that is misspelt further down",
         {"mac: 02:00:00:00:0b:01": "mack: 02:00:00:00:0b:01"},
         [
-            "18:60: tenants.blue.vms.blue1.mack: is not a key of this language (did you mean mac? there are: ca, host, mac, pa, record, subnet, trunk)"
+            "18:60: tenants.blue.vms.blue1.mack: is not a key of this language (did you mean mac? there are: acl, ca, host, mac, pa, record, subnet, trunk)"
         ],
     ),
     Case(
