@@ -11,8 +11,10 @@ from mininet.net import Mininet
 
 from nvgre_node import namespace
 from nvgre_node.dataplane.base import Drop, SubnetCounters
+from nvgre_node.groups import ascending
 from nvgre_node.link import VethLink
 from nvgre_node.node import NamespacedNode, ProviderHost, TenantVM
+from nvgre_node.policy import Address
 from nvgre_node.run import Run
 from nvgre_node.topo import NvgreTopo
 from nvgre_node.waiting import uninterrupted, wait_until
@@ -97,6 +99,13 @@ class NvgreNet(Mininet):
     def counters(self) -> dict[str, dict[int, SubnetCounters]]:
         """Each NVE's counters since it came up: by provider host, then by VSID."""
         return {host.name: host.dataplane.counters() for host in self.provider_hosts}
+
+    def alive(self, timeout: float = 1.0) -> dict[str, dict[Address, float | None]]:
+        """By provider host and verified peer: seconds until that NVE answered a probe, or None if it has not (V3)."""
+        return {
+            host.name: {pa: host.probe(pa, timeout) for pa in ascending(host.policy.verified)}
+            for host in self.provider_hosts
+        }
 
     def dropped(self) -> Counter[Drop]:
         """What all NVEs together have dropped since they came up, by reason."""

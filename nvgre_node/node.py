@@ -15,13 +15,13 @@ from mininet.log import warn
 from mininet.node import Node
 from pyroute2.netlink.exceptions import NetlinkError
 
-from nvgre_node import dataplane, namespace
+from nvgre_node import dataplane, namespace, probing
 from nvgre_node.dataplane.base import Punted
-from nvgre_node.errors import MissingError
+from nvgre_node.errors import BadInputError, MissingError
 from nvgre_node.fabric import MulticastRoute, Route
 from nvgre_node.multicast import multicast_router
 from nvgre_node.namespace import NUD_VALID, netlink
-from nvgre_node.policy import Address, LookupRecord, Network, NvePolicy, Vm
+from nvgre_node.policy import COPY, Address, LookupRecord, Network, NvePolicy, Vm
 from nvgre_node.run import Run, process_run
 
 _IFA_F_NODAD = 0x02
@@ -262,6 +262,18 @@ class ProviderHost(NamespacedNode):
         self._keep_next_hops()
         with self.inside():
             self.dataplane.install(record)
+
+    def probe(self, peer: Address, timeout: float = 1.0) -> float | None:
+        """Seconds until the NVE at a peer's PA answered a probe, or None where it has not within `timeout` (V3).
+
+        Raises:
+            BadInputError: it is none of the peers whose vendor is verified; nothing is sent.
+        """
+        if peer not in self.policy.verified:
+            raise BadInputError(f"{self.name} does not know {peer} as an NVE of its own vendor (RFC 7637 section 3.4)")
+        nve = self.policy.nve
+        with self.inside():
+            return probing.probe(peer, timeout, nve.ttl, 0 if nve.dscp == COPY else nve.dscp)
 
     def next_hops(self) -> dict[str, int]:
         """The neighbours through which the NVE's peers are reached, each with its interface index, by the routes."""

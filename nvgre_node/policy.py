@@ -134,6 +134,13 @@ class Ecn(StrEnum):
     ZERO = "zero"
 
 
+class Vendor(StrEnum):
+    """Whether an NVE is of this make: only then does it get packets with the vendors' VSID (V3)."""
+
+    OURS = "ours"
+    OTHER = "other"
+
+
 class UnknownNameError(BadInputError):
     """No such VM, host or subnet in this policy; the message lists those there are."""
 
@@ -199,6 +206,8 @@ class Nve:
     neighbours: Neighbours = Neighbours.FLOOD
     clamp_mss: bool = False
     source_check: SourceCheck = SourceCheck.NONE
+    probe: bool = False
+    vendor: Vendor = Vendor.OURS
     ttl: int = TTL_DEFAULT
     dscp: Dscp = 0
     ecn: Ecn = Ecn.COPY
@@ -264,9 +273,9 @@ class NvePolicy:
 
     `replicas` are, per VSID, one PA of each other NVE with a port in that virtual subnet, ascending: they get its
     broadcasts (B5). `groups` are those of the virtual subnets that have any, by VSID (B2). `senders` are all PAs of
-    these NVEs: they alone may send into it (C1). Where the tenant is routed,
-    all NVEs with a port of that tenant may. `routers`, `routes` and `records` then cover all virtual subnets of the
-    tenants with a port here.
+    these NVEs: they alone may send into it (C1). Where the tenant is routed, all NVEs with a port of that tenant may.
+    `routers`, `routes` and `records` then cover all virtual subnets of the tenants with a port here. `verified` are the
+    PAs of those NVEs that may be sent, and may send, packets with the vendors' VSID (V3).
     """
 
     nve: Nve
@@ -277,6 +286,7 @@ class NvePolicy:
     groups: Mapping[int, SubnetGroups] = field(default_factory=dict)
     routers: tuple[RouterInterface, ...] = ()
     routes: tuple[Route, ...] = ()
+    verified: frozenset[Address] = frozenset()
 
     @cached_property
     def vsids(self) -> tuple[int, ...]:
@@ -418,7 +428,15 @@ class Policy:
         tenants = {subnet.tenant for subnet in routed}
         routers, routes = routing.interfaces(routed), tuple(route for route in self.routes if route.domain in tenants)
         groups = {own.vsid: own.groups for own in self.subnets if own.vsid in served and own.groups.outer}
-        return NvePolicy(self.nve(host), ports, records, replicas, senders, groups, routers, routes)
+        verified = self._verified(host, {member for members in others.values() for member in members})
+        return NvePolicy(self.nve(host), ports, records, replicas, senders, groups, routers, routes, verified)
+
+    def _verified(self, host: str, members: set[str]) -> frozenset[Address]:
+        """The PAs of those among its peers whose vendor is known to be ours, if it probes at all (V3, V4)."""
+        nves = [self.nve(name) for name in (host, *members)]
+        if not nves[0].probe or nves[0].vendor is not Vendor.OURS:
+            return frozenset()
+        return self._all_pas({nve.host for nve in nves[1:] if nve.vendor is Vendor.OURS})
 
     @cached_property
     def group_members(self) -> dict[Address, dict[str, tuple[Address, ...]]]:

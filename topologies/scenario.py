@@ -102,7 +102,9 @@ def build(part: ScenarioPart, path: Path, sha256: str) -> Scenario:
 
 def _policy(part: ScenarioPart) -> Policy:
     policy = Policy(
-        nves=tuple(Nve(name, tuple(host.pa), **dict(part.nve)) for name, host in part.hosts.items()),
+        nves=tuple(
+            Nve(name, tuple(host.pa), vendor=host.vendor, **dict(part.nve)) for name, host in part.hosts.items()
+        ),
         subnets=tuple(
             VirtualSubnet(
                 name,

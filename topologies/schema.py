@@ -35,6 +35,7 @@ from nvgre_node.policy import (
     SourceCheck,
     TooBig,
     UnknownUnicast,
+    Vendor,
 )
 from topologies import values
 
@@ -103,6 +104,7 @@ class NvePart(Part):
     pa_choice: PaChoice = PaChoice.FIRST
     clamp_mss: StrictBool = False
     source_check: SourceCheck = SourceCheck.NONE
+    probe: StrictBool = False
     neighbours: Neighbours = Neighbours.FLOOD
     ttl: Ttl = TTL_DEFAULT
     dscp: OuterDscp = 0
@@ -112,9 +114,10 @@ class NvePart(Part):
 
 
 class HostPart(Part):
-    """A provider host: its PA, or several, of either IP version (O5, O6)."""
+    """A provider host: its PA, or several, of either IP version (O5, O6), and whose make its NVE is (V3)."""
 
     pa: Pas = Field(examples=["pa: 192.168.1.10/24"])
+    vendor: Vendor = Vendor.OURS
 
 
 class RulePart(Part):

@@ -23,6 +23,7 @@ from experiments.conformance import (
     trunking,
     unknown,
     variants,
+    vendors,
 )
 from experiments.conformance.journal import Journal
 from experiments.conformance.lab import Lab
@@ -49,6 +50,8 @@ OTHERWISE: tuple[tuple[Variant, tuple[Tried, ...]], ...] = (
     (trunking.trunks, trunking.TRUNKING),
     (routing.joined, routing.ROUTING),
     (variants.narrow, (narrow.inner_fragments, receiving.outer_fragments, narrow.path_mtu)),
+    (variants.probing, vendors.VERIFIED),
+    (variants.of_two_makes, vendors.OTHERS),
 )
 """Variants of the scenario, and the rows that are tried on each."""
 _NO_EVIDENCE: Sample = {"packet": "", "capture": ""}

@@ -6,11 +6,11 @@ from dataclasses import replace
 from ipaddress import ip_interface
 from itertools import count
 
-from experiments.base import distant_pairs
+from experiments.base import distant_pair, distant_pairs
 from experiments.conformance import guarding, traffic_class
 from nvgre_node.acl import PROTOCOLS, Action, Direction, Rule
 from nvgre_node.fabric import Attachment
-from nvgre_node.policy import FlowIds, Fragments, Interface, Nve, PaChoice, SourceCheck, TooBig
+from nvgre_node.policy import FlowIds, Fragments, Interface, Nve, PaChoice, SourceCheck, TooBig, Vendor
 from nvgre_node.wire import VSID_FIRST, VSID_LAST
 from topologies import Scenario
 
@@ -24,6 +24,19 @@ def guarded(scenario: Scenario) -> Scenario:
     policy = scenario.policy
     subnets = tuple(replace(subnet, acl=(*rules, *subnet.acl)) for subnet in policy.subnets)
     return replace(scenario, policy=replace(policy, subnets=subnets)).with_nve(source_check=SourceCheck.CA)
+
+
+def probing(scenario: Scenario) -> Scenario:
+    """All NVEs are of one make, and probe each other (V3)."""
+    return scenario.with_nve(probe=True)
+
+
+def of_two_makes(scenario: Scenario) -> Scenario:
+    """NVEs that probe, but for the second of two distant VMs' hosts: its NVE is of another make (V3)."""
+    _, receiver = distant_pair(scenario.policy)
+    policy = probing(scenario).policy
+    nves = tuple(replace(nve, vendor=Vendor.OTHER) if nve.host == receiver.host else nve for nve in policy.nves)
+    return replace(scenario, policy=replace(policy, nves=nves))
 
 
 def over_ipv6(scenario: Scenario) -> Scenario:

@@ -58,8 +58,8 @@ class Drop(IntEnum):
 class SubnetCounters:
     """What one NVE did for one virtual subnet. Packets are wire packets; bytes are those of inner frames.
 
-    `answered` are a VM's own packets that the NVE itself answered, other than those that are too big; `punted` are
-    those that it handed to user space.
+    `answered` are a VM's own packets that the NVE itself answered, other than those that are too big; under NO_SUBNET,
+    probes of other NVEs (V2). `punted` are those that it handed to user space.
     """
 
     encapsulated: int = 0

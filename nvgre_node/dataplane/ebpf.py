@@ -40,11 +40,12 @@ from nvgre_node.policy import (
     UnknownUnicast,
 )
 from nvgre_node.routing import ROUTER_MAC
+from nvgre_node.vendor import VSID_VENDOR
 from nvgre_node.wire import octets
 
 # The layouts of bpf/policy.h and bpf/counters.h. PAs are in network order, all else in the machine's.
 _U32 = struct.Struct("=I")
-_NVE = struct.Struct("=32s128s16B8s4BI")
+_NVE = struct.Struct("=32s128s16B8s5B3xI")
 _PORT_KEY = struct.Struct("=II")
 _PORT = struct.Struct("=IIHH6sBB4s16s")
 _SOURCE_KEY = struct.Struct("=II16s")
@@ -156,6 +157,8 @@ class EbpfDataPlane:
             self._write_record(policy, record, index)
         for vsid in policy.vsids:
             self._write_subnet(policy, vsid, index)
+        for pa in policy.verified:
+            maps["peers"][_PEER_KEY.pack(VSID_VENDOR, _mapped(pa))] = _U32.pack(self._slots[NO_SUBNET])
         for group in policy.joined:
             maps["joined"][_mapped(group)] = b"\x01"
         for vsid, groups in policy.groups.items():
@@ -313,6 +316,7 @@ def _nve(policy: NvePolicy, slow_path: SlowPath | None) -> bytes:
         nve.fragments is Fragments.REASSEMBLE,
         nve.too_big is TooBig.FRAGMENT_OUTER,
         any(port.acl for port in policy.ports),
+        bool(policy.verified),
         slow_path.entry if slow_path else 0,
     )
 
@@ -411,3 +415,11 @@ def pinned_routes(directory: Path) -> list[PinnedRoute]:
 
 def _address(version: int, packed: bytes) -> Address:
     return IPv4Address(packed[:4]) if version == 4 else IPv6Address(packed)
+
+
+def pinned_peers(directory: Path) -> list[Address]:
+    """The PAs that an NVE of another process may probe (V3), from the map that it pinned. Raises as pinned_counters."""
+    with closing(Map.pinned(directory / "peers", _PEER_KEY.size, _U32.size)) as peers:
+        keys = [_PEER_KEY.unpack(key) for key in peers]
+    found = [IPv6Address(pa) for vsid, pa in keys if vsid == VSID_VENDOR]
+    return sorted((pa.ipv4_mapped or pa for pa in found), key=lambda pa: (pa.version, int(pa)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ import click
 from nvgre_node import run
 from nvgre_node.dataplane.base import NO_SUBNET, SubnetCounters
 from nvgre_node.errors import BadInputError, MissingError
+from nvgre_node.namespace import NAMED, entered
 from nvgre_node.policy import UNKNOWN_CA
 from testbed.tables import show, table
 from topologies import load
@@ -77,20 +79,59 @@ def _everywhere(read: Callable[[Path], _T]) -> Iterator[tuple[str, str, _T]]:
                 continue
 
 
-@click.command(short_help="Counters, records and routes of the networks that run now.")
-@click.argument("what", type=click.Choice(["counters", "records", "routes"]))
+@dataclass(frozen=True)
+class Peer:
+    """A peer that an NVE has verified, and the seconds until it answered, if it did."""
+
+    run: str
+    host: str
+    peer: str
+    seconds: float | None
+
+
+def peers() -> Iterator[Peer]:
+    """The verified peers of every NVE of every live run; each is asked now."""
+    from nvgre_node.dataplane.ebpf import pinned_peers
+    from nvgre_node.probing import probe
+
+    for run_id, host, verified in _everywhere(pinned_peers):
+        with suppress(FileNotFoundError), entered(NAMED / f"{run_id}-{host}"):  # it may have ended meanwhile
+            yield from [Peer(run_id, host, str(pa), probe(pa, 1.0)) for pa in verified]
+
+
+def _show_peers(found: list[Peer], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps([vars(peer) for peer in found], indent=2))
+        return
+    made = table("run", "host", "peer", "answered")
+    for peer in found:
+        answered = "no answer" if peer.seconds is None else f"in {peer.seconds * 1000:.2f} ms"
+        made.add_row(peer.run, peer.host, peer.peer, answered)
+    if found:
+        show(made)
+    else:
+        click.echo("no NVE of the ebpf data plane runs now that has verified peers")
+
+
+@click.command(short_help="Counters, records, routes and peers of the networks that run now.")
+@click.argument("what", type=click.Choice(["counters", "records", "routes", "peers"]))
 @click.argument("scenario", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(what: str, scenario: str | None, as_json: bool) -> None:
-    """Show what every NVE that runs now (of `up`, `mn` or `run`) has: counters, lookup records, or routes.
+    """Show what every NVE that runs now (of `up`, `mn` or `run`) has: counters, lookup records, routes, or peers.
 
     Counters are per virtual subnet and drop reason. Records and routes can also be those of a SCENARIO: then nothing
-    has to run, and no root is needed.
+    has to run, and no root is needed. Peers are the other NVEs of this make, and how soon each answers a probe now (RFC
+    7637 section 3.4): none where the scenario does not say `nve: {probe: true}`.
     """
     if what == "counters":
         if scenario:
             raise BadInputError("a scenario counts nothing: counters are those of running networks")
         _show_counters(as_json)
+    elif what == "peers":
+        if scenario:
+            raise BadInputError("a scenario has nobody to ask: peers are those of running networks")
+        _show_peers(list(peers()), as_json)
     else:
         _show(list(planned(what, scenario) if scenario else running(what)), what, as_json)
 

@@ -28,6 +28,7 @@ from experiments.conformance import (
     trunking,
     unknown,
     variants,
+    vendors,
 )
 from experiments.conformance.journal import Journal
 from experiments.conformance.lab import Lab
@@ -210,6 +211,18 @@ FAULTS = {
         guarding.access_lists,
         ("T6",),
         variants.guarded,
+    ),
+    "what is no probe is a tenant's frame": Fault(
+        Mutant("decapsulate.h", "if (nve.probe && vsid == VSID_VENDOR)", "if (0)"),
+        vendors.verified,
+        ("V2", "V4"),
+        variants.probing,
+    ),
+    "strangers are answered": Fault(
+        Mutant("decapsulate.h", "return DROP_RESERVED_VSID;", "return DROP_REASONS;"),
+        vendors.verified,
+        ("V3",),
+        variants.probing,
     ),
     "reserved bits are ignored": Fault(
         Mutant("wire.h", "GRE_RESERVED 0x0c00", "GRE_RESERVED 0x0000"), receiving.header_bits, ("G12",)

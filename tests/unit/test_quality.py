@@ -11,7 +11,18 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("nvgre_node", "topologies", "experiments", "testbed")
-PURE = ("wire", "policy", "acl", "routing", "fabric", "outer", "errors", "dataplane/base", "dataplane/model/*")
+PURE = (
+    "wire",
+    "policy",
+    "acl",
+    "vendor",
+    "routing",
+    "fabric",
+    "outer",
+    "errors",
+    "dataplane/base",
+    "dataplane/model/*",
+)
 TOUCHING = {"pyroute2", "mininet", "scapy", "ctypes", "subprocess", "socket", "os"}
 
 

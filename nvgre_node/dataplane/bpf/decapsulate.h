@@ -3,6 +3,7 @@
 #include "learn.h"
 #include "replicate.h"
 #include "traffic_class.h"
+#include "vendor.h"
 
 #ifndef BPF_F_ADJ_ROOM_DECAP_L3_IPV4 /* Linux 6.3 */
 #define BPF_F_ADJ_ROOM_DECAP_L3_IPV4 (1ULL << 7)
@@ -202,6 +203,8 @@ static __always_inline int decapsulate(struct __sk_buff *skb)
 	fault = sender_fault(vsid, &arrival.pa, &slot);
 	if (fault != DROP_REASONS)
 		return drop(skb, slot, fault);
+	if (nve.probe && vsid == VSID_VENDOR)
+		return from_peer(skb, &arrival.pa, arrival.is_v6);
 	if (is_tag(head.eth.h_proto))
 		return drop(skb, slot, DROP_INNER_TAG); /* I6 */
 

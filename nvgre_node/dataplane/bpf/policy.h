@@ -40,6 +40,8 @@ struct nve {
 	__u8 reassemble;       /* F2; 0: outer fragments are dropped */
 	__u8 fragment_outer;   /* which F1 forbids: outer packets have no DF, and are fragmented */
 	__u8 acls;             /* whether any port has rules */
+	__u8 probe;            /* V2: the vendors' VSID is in use with peers that are listed for it */
+	__u8 reserved[3];
 	__u32 slow_path;       /* index of the interface that leads to the slow path, or 0 */
 };
 

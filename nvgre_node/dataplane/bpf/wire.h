@@ -17,6 +17,7 @@
 #define GRE_VERSION 0x0007  /* G14 */
 
 #define VSID_FIRST 0x001000 /* V1 */
+#define VSID_VENDOR 0xffffff /* V2 */
 #define VSID_LAST 0xfffffe  /* V2 */
 
 #define IP_DF 0x4000

@@ -21,6 +21,6 @@ def handle(state: State, interface: str, frame: bytes) -> Result:
     """What the NVE does with a frame that came in on an interface."""
     ports = state.policy.ports_at(interface)
     if not ports:
-        return from_uplink(state, frame)
+        return from_uplink(state, interface, frame)
     port = selected(ports, frame)
     return dropped(NO_SUBNET, port) if isinstance(port, Drop) else from_port(state, port, frame)

@@ -15,9 +15,11 @@ from nvgre_node.dataplane.model.fragment import FRAGMENT_HEADER
 from nvgre_node.dataplane.model.headers import FRAGMENT, checksum, ethertype, is_group
 from nvgre_node.dataplane.model.state import Result, State, dropped
 from nvgre_node.dataplane.model.traffic_class import with_outer_traffic_class
+from nvgre_node.dataplane.model.vendor import from_peer
 from nvgre_node.dataplane.model.vlan import delivered
 from nvgre_node.groups import group_mac
 from nvgre_node.policy import Address, Fragments, UnknownUnicast
+from nvgre_node.vendor import VSID_VENDOR
 from nvgre_node.wire import (
     ETHERNET_BYTES,
     ETHERTYPE_IPV4,
@@ -36,14 +38,15 @@ from nvgre_node.wire import (
 
 @dataclass(frozen=True)
 class Arrival:
-    """A GRE packet for this NVE: its sender's PA, and what follows the outer IP header, without padding."""
+    """A GRE packet for this NVE: the PAs of its sender and its own, and what follows the outer IP header, unpadded."""
 
     sender: Address
+    destination: Address
     traffic_class: int
     payload: bytes
 
 
-def from_uplink(state: State, frame: bytes) -> Result:
+def from_uplink(state: State, interface: str, frame: bytes) -> Result:
     """An NVGRE packet arrives: every check that it must pass, then the inner frame to the VM it is for."""
     read = {ETHERTYPE_IPV4: arrival4, ETHERTYPE_IPV6: arrival6}.get(ethertype(frame))
     found = read(state, frame[:6], frame[ETHERNET_BYTES:]) if read else None
@@ -59,7 +62,10 @@ def from_uplink(state: State, frame: bytes) -> Result:
     fault = gre_fault(gre)
     if fault is not None:
         return dropped(NO_SUBNET, fault)
-    return deliver(state, NvgreHeader.unpack(gre).vsid, found, inner)
+    vsid = NvgreHeader.unpack(gre).vsid
+    if vsid == VSID_VENDOR and found.sender in state.policy.verified:
+        return from_peer(state, interface, frame, (found.sender, found.destination), inner)
+    return deliver(state, vsid, found, inner)
 
 
 def is_for_this_nve(state: State, mac: bytes, destination: Address) -> bool:
@@ -81,7 +87,7 @@ def arrival4(state: State, mac: bytes, packet: bytes) -> Arrival | Drop | None:
         return Drop.BAD_OUTER
     if int.from_bytes(header[6:8], "big") & FRAGMENT:
         return Drop.OUTER_FRAGMENT  # F2
-    return Arrival(IPv4Address(header[12:16]), header[1], packet[IPV4_BYTES:total])
+    return Arrival(IPv4Address(header[12:16]), IPv4Address(header[16:20]), header[1], packet[IPV4_BYTES:total])
 
 
 def arrival6(state: State, mac: bytes, packet: bytes) -> Arrival | Drop | None:
@@ -97,7 +103,7 @@ def arrival6(state: State, mac: bytes, packet: bytes) -> Arrival | Drop | None:
     if header[0] >> 4 != 6 or end > len(packet):
         return Drop.BAD_OUTER
     traffic_class = (header[0] << 4 | header[1] >> 4) & 0xFF
-    return Arrival(IPv6Address(header[8:24]), traffic_class, packet[IPV6_BYTES:end])
+    return Arrival(IPv6Address(header[8:24]), IPv6Address(header[24:40]), traffic_class, packet[IPV6_BYTES:end])
 
 
 def gre_fault(gre: bytes) -> Drop | None:

@@ -20,7 +20,7 @@ from nvgre_node.dataplane.model.state import Counted, Path, Result, State, dropp
 from nvgre_node.dataplane.model.too_big import too_big
 from nvgre_node.dataplane.model.traffic_class import outer_traffic_class
 from nvgre_node.dataplane.model.vlan import delivered, with_dscp_of
-from nvgre_node.policy import Address, FlowIds, LookupRecord, Port, TooBig, UnknownUnicast
+from nvgre_node.policy import Address, FlowIds, LookupRecord, Nve, Port, TooBig, UnknownUnicast
 from nvgre_node.wire import (
     ETHERNET_BYTES,
     ETHERTYPE_IPV4,
@@ -165,17 +165,28 @@ def encapsulate(state: State, port: Port, pa: Address, path: Path, vsid: int, fr
     """Outer Ethernet, outer IP and GRE in front of an untagged inner frame (section 3.2)."""
     flow = flow_id(frame)
     entropy = flow if state.policy.nve.flow_ids is FlowIds.FLOW else 0  # G8, G9
-    source, length = state.policy.source_pa(port, pa, flow), HEADER_BYTES + len(frame)
-    ends, ttl, chosen = (source.packed, pa.packed), state.policy.nve.ttl, outer_traffic_class(state.policy.nve, frame)
-    if pa.version == 6:
-        outer_type, ip = ETHERTYPE_IPV6, ipv6(*ends, GRE_PROTOCOL, length, ttl=ttl, traffic_class=chosen)
+    source = state.policy.source_pa(port, pa, flow)
+    nve, header = state.policy.nve, NvgreHeader(vsid, entropy)
+    return wrapped(nve, (source, pa), path, header, outer_traffic_class(nve, frame), frame)
+
+
+def wrapped(
+    nve: Nve, ends: tuple[Address, Address], path: Path, header: NvgreHeader, traffic_class: int, frame: bytes
+) -> bytes:
+    """Outer Ethernet, outer IP from the first of two PAs to the second, and this GRE header, in front of a frame."""
+    (source, destination), length = (pa.packed for pa in ends), HEADER_BYTES + len(frame)
+    if ends[1].version == 6:
+        outer_type, ip = (
+            ETHERTYPE_IPV6,
+            ipv6(source, destination, GRE_PROTOCOL, length, ttl=nve.ttl, traffic_class=traffic_class),
+        )
     else:  # F5: DF, so the IPv4 ID may be 0
-        outer_type = ETHERTYPE_IPV4
-        ip = ipv4(*ends, GRE_PROTOCOL, IPV4_BYTES + length, flags=DF, ttl=ttl, traffic_class=chosen)
-        if state.policy.nve.too_big is TooBig.FRAGMENT_OUTER:
+        outer_type, length = ETHERTYPE_IPV4, IPV4_BYTES + length
+        ip = ipv4(source, destination, GRE_PROTOCOL, length, flags=DF, ttl=nve.ttl, traffic_class=traffic_class)
+        if nve.too_big is TooBig.FRAGMENT_OUTER:
             ip = without_df(ip, crc32(frame) & 0xFFFF)
     ethernet = path.next_hop_mac + path.source_mac + struct.pack("!H", outer_type)
-    return ethernet + ip + NvgreHeader(vsid, entropy).pack() + frame
+    return ethernet + ip + header.pack() + frame
 
 
 def _encapsulated(vsid: int, frame: bytes, copies: int) -> dict[Counted, int]:

@@ -184,6 +184,11 @@ VALUES: list[Case] = [
         ["3:12: nve.ecn: 'ECT(0)' is not 'copy' or 'zero'"],
     ),
     Case(
+        "a vendor that there is not",
+        {"pa: 192.168.0.1/24": "pa: 192.168.0.1/24, vendor: mine"},
+        ["4:39: hosts.host1.vendor: 'mine' is not 'ours' or 'other'"],
+    ),
+    Case(
         "a scenario name with a blank",
         {"name: net": "name: my net"},
         ["1:7: name: 'my net' is not a name (small letters, digits and underscores, a letter first)"],
