@@ -23,6 +23,7 @@ from nvgre_node.policy import COPY, Ecn, Neighbours, Network, SourceCheck, TooBi
 from nvgre_node.wire import octets
 from topologies import Scenario, load
 
+from . import routing_frames
 from .bench import Bench, running
 from .forgeries import arp
 from .frames import (
@@ -243,6 +244,18 @@ def test_copies_of_a_broadcast_go_where_they_may(bench: Bench) -> None:
     obey(bench, "red3")
 
 
+def test_lists_hold_for_what_the_router_carries_between_virtual_subnets() -> None:
+    rules = {"red1": [Rule(DENY, OUT, TCP_6)], "red3": [Rule(DENY, IN, UDP_17)]}
+    with running(with_acl(routing_frames.ROUTED, **rules)) as bench:
+        here, there = routing_frames.v4("10.0.1.13"), routing_frames.v4("10.0.1.14")
+        for packet, drops in ((here / ICMP(), []), (here / UDP(), [Drop.ACL_IN]), (there / UDP(), [])):
+            assert bench.from_port("red1", routing_frames.to_router(packet)).drops == drops
+            agrees(bench, "red1", routing_frames.to_router(packet))
+        for packet in (here / TCP(), there / TCP()):
+            assert bench.from_port("red1", routing_frames.to_router(packet)).drops == [Drop.ACL_OUT]
+            agrees(bench, "red1", routing_frames.to_router(packet))
+
+
 # What VMs notice of it
 
 
@@ -367,8 +380,9 @@ def test_the_programs_load_with_everything_else_switched_on_too() -> None:
         "dscp": COPY,
         "ecn": Ecn.COPY,
     }
-    with running(SWITCHED_ON.with_nve(**choices)) as bench:
-        assert bench.from_port("red1", from_red1(https)).action == REDIRECT
+    for scenario in (SWITCHED_ON, with_acl(routing_frames.ROUTED, red1=[NEVER])):
+        with running(scenario.with_nve(**choices)) as bench:
+            assert bench.from_port("red1", from_red1(https)).moved
 
 
 def test_a_65th_rule_is_refused() -> None:
