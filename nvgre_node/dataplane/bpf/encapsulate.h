@@ -175,12 +175,9 @@ static __noinline int fit_segments(struct __sk_buff *skb, const struct port *por
 	return 0;
 }
 
-/*
- * On the slow path, where `of_any_size`, user space has the kernel send what is encapsulated here. A function of its own:
- * its stack and that of `replicate`, which is never there with it, need not be added up.
- */
-static __noinline int encapsulate(struct __sk_buff *skb, const struct port *port, const struct record *record,
-				  int of_any_size)
+/* On the slow path, where `of_any_size`, user space has the kernel send what is encapsulated here. */
+static __always_inline int encapsulate_any(struct __sk_buff *skb, const struct port *port, const struct record *record,
+					   int of_any_size)
 {
 	struct shipment to = shipment(skb, record);
 	__u32 packet = of_any_size ? 0 : packet_length(skb), overhead = outer_length(to.is_v6);
@@ -206,4 +203,10 @@ static __noinline int encapsulate(struct __sk_buff *skb, const struct port *port
 	if (skb->protocol == (to.is_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP)))
 		return bpf_redirect_neigh(path.ifindex, 0, 0, 0);
 	return drop(skb, port->slot, DROP_NO_NEIGHBOUR);
+}
+
+/* A function of its own: its stack and that of `replicate`, which is never there with it, need not be added up. */
+static __noinline int encapsulate(struct __sk_buff *skb, const struct port *port, const struct record *record)
+{
+	return encapsulate_any(skb, port, record, 0);
 }

@@ -57,7 +57,7 @@ int from_port(struct __sk_buff *skb)
 	if (!record)
 		return router ? drop(skb, port->slot, DROP_UNKNOWN_UNICAST) : unknown_unicast(skb, port);
 	if (!record->ifindex)
-		return encapsulate(skb, port, record, 0);
+		return encapsulate(skb, port, record);
 	if (record->ifindex == skb->ingress_ifindex && record->vid == port->vid)
 		return drop(skb, port->slot, DROP_OWN_ADDRESS);
 	if (denied(skb, record->ifindex, record->vid, DIRECTION_IN))

@@ -59,5 +59,5 @@ static __always_inline int fragment(struct __sk_buff *skb, __u32 mark)
 		return drop(skb, port->slot, DROP_MALFORMED);
 	if (nve.fragment_inner && cut_to_fit(skb, mark, port, record))
 		return drop(skb, port->slot, DROP_TOO_BIG);
-	return encapsulate(skb, port, record, nve.fragment_outer);
+	return encapsulate_any(skb, port, record, nve.fragment_outer);
 }

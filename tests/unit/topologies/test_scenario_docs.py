@@ -1,0 +1,42 @@
+"""The page about the scenario language: its example is good, and no word of the language is missing from it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from topologies import load, schema
+
+PAGE = Path(__file__).parents[3] / "docs/scenarios.md"
+PARTS = [part for part in vars(schema).values() if isinstance(part, type) and issubclass(part, schema.Part)]
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Path:
+    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    file = tmp_path / "everything.yaml"
+    file.write_text(text)
+    return file
+
+
+def keys(value: Any) -> Iterator[str]:
+    """Every key of a mapping, and of all that is in it."""
+    for key, part in value.items() if isinstance(value, dict) else ():
+        yield str(key)
+        yield from keys(part)
+    for part in value if isinstance(value, list) else ():
+        yield from keys(part)
+
+
+def test_the_example_is_a_scenario(example: Path) -> None:
+    assert load(example).name == "everything"
+
+
+def test_no_word_of_the_language_is_missing(example: Path) -> None:
+    words = {name for part in PARTS for name in part.model_fields}
+    assert words - set(keys(YAML(typ="safe").load(example))) == set()
