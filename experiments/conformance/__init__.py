@@ -54,6 +54,8 @@ OTHERWISE: tuple[tuple[Variant, tuple[Tried, ...]], ...] = (
     (variants.of_two_makes, vendors.OTHERS),
 )
 """Variants of the scenario, and the rows that are tried on each."""
+OVER_IPV4 = (grouping.sharing, grouping.apart)
+"""Variants whose groups are IPv4's: where PAs are not, they are left out, and their rows are said not to apply."""
 _NO_EVIDENCE: Sample = {"packet": "", "capture": ""}
 
 
@@ -102,6 +104,8 @@ def on_variants(
 ) -> Iterator[Finding]:
     """The rows that need another network."""
     for number, (variant, tried) in enumerate(todo):
+        if variant in OVER_IPV4 and any(pa.version == 6 for nve in context.scenario.policy.nves for pa in nve.pas):
+            continue
         scenario = variant(context.scenario)
         context.progress(number, len(todo), (variant.__doc__ or "").rstrip("."))
         with NvgreNet(scenario, context.dataplane) as net, Lab(net, scenario.policy, context.seed, journal) as lab:

@@ -17,7 +17,7 @@ from nvgre_node.outer import outer_of
 from nvgre_node.policy import Fragments
 from nvgre_node.wire import GRE_PROTOCOL, VSID_FIRST, VSID_LAST
 
-_UNLISTED_PA = {4: "198.51.100.1", 6: "2001:db8::9"}  # RFC 5737, RFC 3849: nobody's
+UNLISTED_PA = {4: "198.51.100.1", 6: "2001:db8::9"}  # RFC 5737, RFC 3849: nobody's
 _NO_VSID = 0xABCDE
 _FRAGMENT_HEADER = 44  # RFC 8200 section 4.5
 _REASSEMBLY_MS = 300.0  # user space takes part in it
@@ -112,7 +112,7 @@ def virtual_subnets(lab: Lab) -> Iterator[Finding]:
 
 def senders(lab: Lab) -> Iterator[Finding]:
     """C1: only members of a virtual subnet may send into it."""
-    unlisted = _UNLISTED_PA[lab.outer_version]
+    unlisted = UNLISTED_PA[lab.outer_version]
     yield refused(lab, "C1", f"source PA {unlisted}", lab.nvgre(src=unlisted))
     yield refused(lab, "C1", "the receiver's own PA", lab.nvgre(src=lab.pa(lab.receiver)))
 

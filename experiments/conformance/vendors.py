@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from scapy.packet import Raw
 
 from experiments.conformance.lab import DEAD, NOBODY, Lab, Shot, mark
+from experiments.conformance.receiving import UNLISTED_PA
 from experiments.conformance.rows import Finding
 from nvgre_node.errors import BadInputError
 from nvgre_node.vendor import HEADER, VSID_VENDOR, Kind, Probe
 
 _REQUEST = Probe(Kind.REQUEST, 7637, 1)
 _LIVES = "it lives"
-_STRANGER = "198.51.100.1"  # RFC 5737: nobody's
 
 
 def verified(lab: Lab) -> Iterator[Finding]:
@@ -26,8 +26,9 @@ def verified(lab: Lab) -> Iterator[Finding]:
     yield Finding("V2", "a probe, answered", "a request of the sender's NVE", "1 reply", _replies(lab, shot))
     (shot,) = lab.inject(lab.nvgre(vsid=VSID_VENDOR))
     yield Finding("V2", "no probe, of a verified peer", "a tenant's frame", NOBODY, shot.delivered, shot.reason)
-    (shot,) = lab.inject(lab.nvgre(Raw(_REQUEST.pack()) / mark(), vsid=VSID_VENDOR, src=_STRANGER))
-    yield Finding("V3", f"a request from {_STRANGER}", "a probe", "0 reply", _replies(lab, shot), shot.reason)
+    stranger = UNLISTED_PA[lab.outer_version]
+    (shot,) = lab.inject(lab.nvgre(Raw(_REQUEST.pack()) / mark(), vsid=VSID_VENDOR, src=stranger))
+    yield Finding("V3", f"a request from {stranger}", "a probe", "0 reply", _replies(lab, shot), shot.reason)
 
 
 def of_another_make(lab: Lab) -> Iterator[Finding]:
