@@ -10,14 +10,13 @@ from nvgre_node.wire import (
     ETHERNET_BYTES,
     ETHERTYPE_IPV4,
     ETHERTYPE_IPV6,
+    FRAGMENT_HEADER,
     GRE_PROTOCOL,
     HEADER_BYTES,
     IPV4_BYTES,
     IPV6_BYTES,
     TAG_ETHERTYPES,
 )
-
-_FRAGMENT_HEADER = 44  # RFC 8200 section 4.5
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Outer:
     def is_fragment(self) -> bool:
         """Whether it is a part of a larger packet (F1)."""
         if self.version == 6:
-            return self.protocol == _FRAGMENT_HEADER
+            return self.protocol == FRAGMENT_HEADER
         return bool(int.from_bytes(self.header[6:8], "big") & 0x3FFF)
 
     @property

@@ -15,11 +15,10 @@ from experiments.conformance.rows import Finding
 from experiments.probes import BROADCAST, TEST_ETHERTYPE
 from nvgre_node.outer import outer_of
 from nvgre_node.policy import Fragments
-from nvgre_node.wire import GRE_PROTOCOL, VSID_FIRST, VSID_LAST
+from nvgre_node.wire import FRAGMENT_HEADER, GRE_PROTOCOL, VSID_FIRST, VSID_LAST
 
 UNLISTED_PA = {4: "198.51.100.1", 6: "2001:db8::9"}  # RFC 5737, RFC 3849: nobody's
 _NO_VSID = 0xABCDE
-_FRAGMENT_HEADER = 44  # RFC 8200 section 4.5
 _REASSEMBLY_MS = 300.0  # user space takes part in it
 
 
@@ -171,7 +170,7 @@ def outer_fragments(lab: Lab) -> Iterator[Finding]:
 def _fragments(lab: Lab, inner: Packet) -> list[Packet]:
     if lab.outer_version == 4:
         return list(fragment(lab.nvgre(inner, flags=0), fragsize=160))
-    ethernet, packet = lab.outer(nh=_FRAGMENT_HEADER), lab.nvgre(inner)[GRE]
+    ethernet, packet = lab.outer(nh=FRAGMENT_HEADER), lab.nvgre(inner)[GRE]
     parts = fragment6(ethernet[IPv6] / IPv6ExtHdrFragment(nh=GRE_PROTOCOL) / packet, 240)
     return [Ether(src=ethernet.src, dst=ethernet.dst) / part for part in parts]
 
@@ -181,7 +180,7 @@ def _first_fragment(lab: Lab) -> Packet:
         return lab.nvgre(flags="MF")
     whole = lab.nvgre()[GRE]
     padding = Raw(bytes(-len(whole) % 8))  # RFC 8200 section 4.5 wants whole eights, and refuses others for that
-    return lab.outer(nh=_FRAGMENT_HEADER) / IPv6ExtHdrFragment(nh=GRE_PROTOCOL, m=1) / whole / padding
+    return lab.outer(nh=FRAGMENT_HEADER) / IPv6ExtHdrFragment(nh=GRE_PROTOCOL, m=1) / whole / padding
 
 
 def inner_versions(lab: Lab) -> Iterator[Finding]:

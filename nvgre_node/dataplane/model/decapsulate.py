@@ -11,7 +11,6 @@ from nvgre_node.dataplane.base import NO_SUBNET, Drop
 from nvgre_node.dataplane.model import learn
 from nvgre_node.dataplane.model.acl import denies
 from nvgre_node.dataplane.model.encapsulate import local_copies
-from nvgre_node.dataplane.model.fragment import FRAGMENT_HEADER
 from nvgre_node.dataplane.model.headers import FRAGMENT, checksum, ethertype, is_group
 from nvgre_node.dataplane.model.state import Result, State, dropped
 from nvgre_node.dataplane.model.traffic_class import with_outer_traffic_class
@@ -25,6 +24,7 @@ from nvgre_node.wire import (
     ETHERTYPE_IPV4,
     ETHERTYPE_IPV6,
     ETHERTYPE_TEB,
+    FRAGMENT_HEADER,
     GRE_PROTOCOL,
     HEADER_BYTES,
     IPV4_BYTES,

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from zlib import crc32
 
 from nvgre_node.dataplane.model.headers import DF, OFFSET, checksum, ethertype, with_checksum
-from nvgre_node.wire import ETHERNET_BYTES, ETHERTYPE_IPV4, IPV4_BYTES, IPV6_BYTES
+from nvgre_node.wire import ETHERNET_BYTES, ETHERTYPE_IPV4, FRAGMENT_HEADER, IPV4_BYTES, IPV6_BYTES
 
 MF = 0x2000
 UNIT = 8  # bytes that an offset counts, and those of an IPv6 fragment header
-FRAGMENT_HEADER = 44  # the next header value of IPv6's
 
 
 def is_fragmentable(frame: bytes, largest: int) -> bool:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nvgre_node.dataplane.model.headers import OFFSET, ethertype
-from nvgre_node.wire import ETHERNET_BYTES, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_BYTES
+from nvgre_node.wire import ETHERNET_BYTES, ETHERTYPE_IPV4, ETHERTYPE_IPV6, FRAGMENT_HEADER, IPV4_BYTES, IPV6_BYTES
 
-IPV6_BYTES = 40
 MAX_EXTENSIONS = 6
 EXTENSIONS = frozenset({0, 43, 60})  # hop-by-hop options, routing, destination options: (length + 1) * 8 bytes
-FRAGMENT_HEADER = 44
 _OFFSET6 = 0xFFF8
 
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.dataplane.model.headers import ICMPV6, ethertype
-from nvgre_node.dataplane.model.inner import IPV6_BYTES, InnerPacket, read
+from nvgre_node.dataplane.model.inner import InnerPacket, read
 from nvgre_node.policy import Port, SourceCheck
-from nvgre_node.wire import ETHERNET_BYTES, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, octets
+from nvgre_node.wire import ETHERNET_BYTES, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV6_BYTES, octets
 
 UDP = 17
 DHCP_PORTS = bytes([0, 68, 0, 67])
