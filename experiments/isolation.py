@@ -15,9 +15,10 @@ from experiments.base import Context
 from experiments.probes import Kind, probe, tagged, untagged
 from experiments.results import Check, Measurement, Outcome, Sample
 from experiments.watch import Sighting, Watch, packet_socket, uplinks, vm_ports
+from nvgre_node.choices import UnknownUnicast
 from nvgre_node.net import NvgreNet
 from nvgre_node.outer import outer_of
-from nvgre_node.policy import Policy, UnknownUnicast, Vm
+from nvgre_node.policy import Policy, Vm
 from nvgre_node.wire import NvgreHeader, WireError
 
 NAME = "isolation"

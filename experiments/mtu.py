@@ -17,11 +17,12 @@ from experiments.probes import Kind, sized
 from experiments.results import Check, Measurement, Outcome, Sample
 from experiments.transfer import Transfer, transfer
 from experiments.watch import Place, Sighting, Watch, packet_socket
+from nvgre_node.choices import Fragments, TooBig
 from nvgre_node.namespace import set_sysctl
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import TenantVM
 from nvgre_node.outer import outer_of
-from nvgre_node.policy import Fragments, TooBig, Vm
+from nvgre_node.policy import Vm
 from nvgre_node.wire import ETHERNET_BYTES, OVERHEAD
 from topologies import Scenario
 

@@ -16,12 +16,13 @@ from mininet.node import Node
 from pyroute2.netlink.exceptions import NetlinkError
 
 from nvgre_node import dataplane, namespace, probing
+from nvgre_node.choices import COPY
 from nvgre_node.dataplane.base import Punted
 from nvgre_node.errors import BadInputError, MissingError
 from nvgre_node.fabric import MulticastRoute, Route
 from nvgre_node.multicast import multicast_router
 from nvgre_node.namespace import NUD_VALID, netlink
-from nvgre_node.policy import COPY, Address, LookupRecord, Network, NvePolicy, Vm
+from nvgre_node.policy import Address, LookupRecord, Network, NvePolicy, Vm
 from nvgre_node.run import Run, process_run
 
 _IFA_F_NODAD = 0x02

@@ -2,23 +2,36 @@
 
 The nouns are those of Hyper-V Network Virtualization: a lookup record says behind which provider address (PA) a
 customer address (CA) and its MAC address are found, per virtual subnet. `Policy` holds everything; `Policy.for_host`
-cuts out what one NVE needs; `Policy.explain` says which record decides, and why.
+cuts out what one NVE needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
-from typing import Final, Literal, TypeVar
+from typing import TypeVar
 
-from nvgre_node import acl, routing
-from nvgre_node.acl import Direction, Rule
+from nvgre_node import routing
+from nvgre_node.acl import Rule
+from nvgre_node.choices import (
+    TTL_DEFAULT,
+    Dscp,
+    Ecn,
+    FlowIds,
+    Fragments,
+    Neighbours,
+    PaChoice,
+    RecordType,
+    SourceCheck,
+    TooBig,
+    UnknownUnicast,
+    Vendor,
+)
 from nvgre_node.errors import BadInputError
-from nvgre_node.groups import NO_GROUPS, SubnetGroups, ascending, group_mac
-from nvgre_node.routing import ROUTER_MAC, Route, RouterInterface, RoutingDomain
+from nvgre_node.groups import NO_GROUPS, SubnetGroups, ascending
+from nvgre_node.routing import Route, RouterInterface, RoutingDomain
 from nvgre_node.wire import octets
 
 Address = IPv4Address | IPv6Address
@@ -26,119 +39,8 @@ Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
 _T = TypeVar("_T")
 
-COPY: Final = "copy"
-"""The word for a DSCP that is the inner header's."""
-
-Dscp = int | Literal["copy"]
-"""The outer DSCP (RFC 2983 section 3): a value of its own, 0 to 63 (pipe model), or `copy`, the inner one (uniform)."""
-
-TTL_DEFAULT = 64
-"""The TTL or hop limit of what starts at an NVE, as of what starts at any host (RFC 1700)."""
-
-MAX_PAS = 8
-"""How many PAs an NVE may have."""
-
-
-class FlowIds(StrEnum):
-    """What an NVE writes into FlowID: entropy of the inner flow (G8), or always zero (G9)."""
-
-    FLOW = "flow"
-    NONE = "none"
-
-
-class TooBig(StrEnum):
-    """What an NVE does with a packet that does not fit (RFC 7588 section 3): an ICMP answer, silence, or fragments.
-
-    FRAGMENT cuts inner IPv4 packets without DF, so that each fragment travels whole, and tells about all others; what
-    is flooded is dropped where it does not fit, in silence. FRAGMENT_OUTER is what RFC 7637 forbids (F1), to see
-    why: the NVGRE packet itself is fragmented, by this host or, since it has no DF, by a router of the underlay (F5).
-    """
-
-    TELL = "tell"
-    DROP = "drop"
-    FRAGMENT = "fragment"
-    FRAGMENT_OUTER = "fragment_outer"
-
-
-class Fragments(StrEnum):
-    """What an NVE does with outer fragments that arrive: drop them, or have the host's kernel reassemble them (F2)."""
-
-    DROP = "drop"
-    REASSEMBLE = "reassemble"
-
-
-class UnknownUnicast(StrEnum):
-    """What an NVE does with a unicast frame of a VM that no lookup record knows (B6).
-
-    It drops it, treats it as a broadcast, or hands it to user space (`ProviderHost.punted`), where a controller may
-    install the record that is missing. What comes from the wire is delivered or dropped, and never handed over.
-    """
-
-    DROP = "drop"
-    FLOOD = "flood"
-    PUNT = "punt"
-
-
-class SourceCheck(StrEnum):
-    """What a VM's frames must prove of their origin (C1): nothing, its MAC address, or also its CAs."""
-
-    NONE = "none"
-    MAC = "mac"
-    CA = "ca"
-
-
-class PaChoice(StrEnum):
-    """Which PA of an NVE with several serves a VM: the first, or one per virtual subnet, per VM or per flow (O6, E3).
-
-    Per flow, the sending NVE varies its source PA; packets to it still go to its first.
-    """
-
-    FIRST = "first"
-    SUBNET = "subnet"
-    VM = "vm"
-    FLOW = "flow"
-
-
-class Neighbours(StrEnum):
-    """What an NVE does with ARP requests and Neighbour Solicitations: floods them, or answers by its records (S2)."""
-
-    FLOOD = "flood"
-    PROXY = "proxy"
-
-
-class RecordType(StrEnum):
-    """What a lookup record knows of its VM, as Hyper-V Network Virtualization has it."""
-
-    STATIC = "static"
-    """CA and MAC."""
-    DYNAMIC = "dynamic"
-    """The same; the VM has its CA by DHCP."""
-    L2ONLY = "l2only"
-    """The MAC alone: who asks for a CA that no record knows is carried to such VMs, as to all in their subnet."""
-    GATEWAY_WILDCARD = "gateway_wildcard"
-    """CA and MAC of a gateway: any other CA may be behind it."""
-
-
 UNKNOWN_CA = IPv4Address(0)
 """The CA of a record that knows none."""
-
-
-class Ecn(StrEnum):
-    """What an NVE writes into the outer ECN field (RFC 6040 section 4.1): normal mode, or compatibility mode.
-
-    RFC 9601 section 4 wants `zero` unless every egress propagates ECN and the ingress reads the inner IP header. Our
-    NVEs always do both, so that `copy` is the default; `zero` is for a network with NVEs of another make.
-    """
-
-    COPY = "copy"
-    ZERO = "zero"
-
-
-class Vendor(StrEnum):
-    """Whether an NVE is of this make: only then does it get packets with the vendors' VSID (V3)."""
-
-    OURS = "ours"
-    OTHER = "other"
 
 
 class UnknownNameError(BadInputError):
@@ -350,15 +252,6 @@ class NvePolicy:
 
 
 @dataclass(frozen=True)
-class Step:
-    """One decision on a packet's way: what was looked at, what it said, and the record or clause behind it."""
-
-    what: str
-    result: str
-    because: str
-
-
-@dataclass(frozen=True)
 class Policy:
     """The whole policy of a network. `overrides` replace the records that the placement of the VMs implies."""
 
@@ -516,149 +409,15 @@ class Policy:
             found.add(wanted if wanted in shared or not shared else shared[0])
         return ascending(found)
 
-    def explain(self, source: str, destination: str) -> tuple[Step, ...]:
-        """Which records decide where a packet from a VM to a CA (or to a VM by name) goes, and why.
-
-        Raises:
-            UnknownNameError: no VM is called `source`, or `destination` is neither an address nor a VM's name.
-        """
-        sender = self.vm(source)
-        target = _address(destination) or self._address_of(sender, destination)
-        vsid = self.vsid_of(sender)
-        port = Step(f"port {sender.name} on {sender.host}", f"VSID {vsid} (0x{vsid:06x})", f"subnet {sender.subnet}")
-        asked = f"record (VSID {vsid}, CA {target})"
-        record = self.record(vsid, target) or self._gateway(sender, target)
-        leaving = self._acl_step(sender, Direction.OUT, sender, target)
-        if any(step.result == acl.DENIES_EVERYTHING for step in leaving):
-            return port, *leaving
-        if target.is_multicast:
-            return port, *leaving, self._replication(sender, target)
-        if self.gateways_of(sender) and not self._is_on_link(sender, target):
-            return port, *leaving, *self._explain_routed(sender, target)
-        if record is None:
-            return port, *leaving, self._unknown(sender, target, asked)
-        behind = "gateway_wildcard: any CA may be behind it" if record.ca != target else ""
-        reason = self._elsewhere(sender, target) or behind or "U1, T8"
-        found = Step(asked, f"{record.vm}, MAC {record.mac}, PA {record.pa}", reason)
-        entering = self._acl_step(self.vm(record.vm), Direction.IN, sender, target)
-        return port, *leaving, found, *self._crossing(sender, record), self._arrival(sender, record), *entering
-
-    def _arrival(self, sender: Vm, record: LookupRecord) -> Step:
-        here = self.nve(sender.host)
-        if record.pa in here.pas_of(record.pa.version):
-            return Step("delivery", f"port {record.vm} on {sender.host}, never on the wire", "same provider host")
-        key = f"20 00 65 58 {record.deliver_vsid.to_bytes(3, 'big').hex(' ')} + FlowID"
-        outer = f"outer IPv{record.pa.version} {self._source(sender, record.pa)} -> {record.pa}, protocol 47"
-        return Step(outer, f"GRE {key}", "O1, G5")
-
-    def _is_on_link(self, sender: Vm, ca: Address) -> bool:
-        return any(ca in prefix for prefix in self.subnet(sender.subnet).prefixes)
-
-    def _explain_routed(self, sender: Vm, ca: Address) -> Iterator[Step]:
-        """The steps of a packet that leaves its virtual subnet by the distributed router (T5, X6)."""
-        gateway = next((str(own) for own in self.gateways_of(sender) if own.version == ca.version), "none")
-        yield Step("default gateway", f"the router, {gateway}, MAC {ROUTER_MAC}", f"{ca} is outside {sender.subnet}")
-        tenant = self.tenant_of(sender)
-        route = routing.look_up(self.routes, tenant, ca)
-        if route is None:
-            yield Step(f"route in {tenant}", "none: ICMP network unreachable", "X6: nothing leaves the routing domain")
-            return
-        way = f"via {route.next_hop}, metric {route.metric}," if route.next_hop else "on-link"
-        yield Step(f"route in {tenant}", f"{route.prefix} {way} in VSID {route.vsid}", "X2" if route.next_hop else "T5")
-        target = route.next_hop or ca
-        asked = f"record (VSID {route.vsid}, CA {target})"
-        record = self.record(route.vsid, target)
-        if record is None:
-            own = target in {a for r in routing.interfaces(self.subnets) if r.vsid == route.vsid for a in r.addresses}
-            yield Step(asked, "the router itself" if own else "none: ICMP host unreachable", "X6")
-            return
-        yield Step(asked, f"{record.vm}, MAC {record.mac}, PA {record.pa}", "U1, T8")
-        yield Step("inner frame", f"MAC {ROUTER_MAC} -> {record.mac}, TTL less 1", "X6: VSID of the destination")
-        yield from self._crossing(sender, record)
-        yield self._arrival(sender, record)
-        yield from self._acl_step(self.vm(record.vm), Direction.IN, sender, ca)
-
-    def _acl_step(self, owner: Vm, direction: Direction, sender: Vm, target: Address) -> tuple[Step, ...]:
-        """What the rules of a port say of packets to an address, if there are any for that direction."""
-        rules = [(name, rule) for name, rule in self.acl_of(owner) if rule.direction is direction]
-        if not rules:
-            return ()
-        said, names = acl.summary(rules, sender.ca(target.version), target)
-        return (Step(f"access control list of {owner.name}, {direction}", said, names),)
-
-    def _source(self, sender: Vm, remote: Address) -> str:
-        nve = self.nve(sender.host)
-        own = nve.pas_of(remote.version)
-        if nve.pa_choice is PaChoice.FLOW and len(own) > 1:
-            return f"one of {', '.join(map(str, own))}, by flow (E3),"
-        pa = self.pa_of(sender)
-        return str(pa if pa in own else own[0])
-
     def record(self, vsid: int, ca: Address) -> LookupRecord | None:
         """The lookup record of a CA in a virtual subnet, or None."""
         return next((r for r in self.records if (r.vsid, r.ca) == (vsid, ca)), None)
-
-    def _of_type(self, subnet: str, record: RecordType) -> list[Vm]:
-        return [vm for vm in self.vms if (vm.subnet, vm.record) == (subnet, record)]
-
-    def _gateway(self, sender: Vm, ca: Address) -> LookupRecord | None:
-        """The record of the gateway in the sender's subnet, for a CA that is outside of it."""
-        gateways = self._of_type(sender.subnet, RecordType.GATEWAY_WILDCARD)
-        if not gateways or self._is_on_link(sender, ca):
-            return None
-        return next(r for r in self.records if (r.vsid, r.mac) == (self.vsid_of(sender), gateways[0].mac))
-
-    def _unknown(self, sender: Vm, ca: Address, asked: str) -> Step:
-        """What becomes of a packet to a CA that no record knows."""
-        if asking := [vm.name for vm in self._of_type(sender.subnet, RecordType.L2ONLY)]:
-            return Step(asked, "none: everybody in the subnet is asked", f"l2only: {', '.join(asking)} may have it")
-        return Step(asked, "none: dropped as unknown unicast", self._elsewhere(sender, ca) or "B6")
-
-    def _replication(self, sender: Vm, target: Address) -> Step:
-        """How a packet to a group of the tenant's travels."""
-        nve, vsid, mac = self.for_host(sender.host), self.vsid_of(sender), group_mac(target)
-        what = f"group {target}, MAC {mac.hex(':')}"
-        if group := nve.group(vsid, mac):
-            way = f"one copy, outer IPv{group.version} {self._source(sender, group)} -> {group}"
-            return Step(what, way, "B3: has its own" if mac in nve.groups[vsid].by_mac else "B2")
-        copies = ", ".join(map(str, nve.replicas[vsid])) or "none"
-        return Step(what, f"a copy to each other NVE: {copies}", "B5: N-way unicast")
-
-    def _elsewhere(self, sender: Vm, ca: Address) -> str:
-        """Who has a CA in other virtual subnets: what a learner would otherwise take for a fault."""
-        others = [vm.name for vm in self.vms if vm.subnet != sender.subnet and ca in {own.ip for own in vm.cas}]
-        return f"T4: in another virtual subnet, {', '.join(others)} has this CA" if others else ""
-
-    def _crossing(self, sender: Vm, record: LookupRecord) -> tuple[Step, ...]:
-        """The step from one virtual subnet into another, if the record takes it (X6, or a leak)."""
-        if record.deliver_vsid == record.vsid:
-            return ()
-        owner = next(subnet for subnet in self.subnets if subnet.vsid == record.deliver_vsid)
-        tenant = self.tenant_of(sender)
-        verdict = "X6: inside the tenant" if owner.tenant == tenant else f"LEAK: {tenant} reaches {owner.tenant}"
-        return (Step(f"virtual subnet of {record.vm}", f"VSID {owner.vsid} ({owner.name})", verdict),)
-
-    def _address_of(self, sender: Vm, name: str) -> Address:
-        vm = self.vm(name)
-        shared = next((ca.ip for ca in vm.cas if any(ca.version == own.version for own in sender.cas)), None)
-        if shared is None:
-            raise UnknownNameError(f"{name} and {sender.name} share no IP version")
-        return shared
 
 
 def link_local(mac: str) -> IPv6Address:
     """The IPv6 link-local address that is made from a MAC address (RFC 4291 appendix A, RFC 2464 section 4)."""
     own = octets(mac)
     return IPv6Address(b"\xfe\x80" + bytes(6) + bytes([own[0] ^ 0x02]) + own[1:3] + b"\xff\xfe" + own[3:])
-
-
-def _address(text: str) -> Address | None:
-    for family in (IPv4Address, IPv6Address):
-        try:
-            return family(text)
-        except ValueError:
-            continue
-    return None
 
 
 def _named(kind: str, name: str, known: dict[str, _T]) -> _T:

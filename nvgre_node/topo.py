@@ -6,11 +6,12 @@ from typing import Any
 
 from mininet.topo import Topo
 
+from nvgre_node.choices import RecordType
 from nvgre_node.dataplane import WITHOUT_OFFLOADS
 from nvgre_node.fabric import Fabric
 from nvgre_node.link import VethLink
 from nvgre_node.node import FabricRouter, ProviderHost, TenantVM
-from nvgre_node.policy import Policy, RecordType
+from nvgre_node.policy import Policy
 
 
 class NvgreTopo(Topo):

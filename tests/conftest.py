@@ -1,6 +1,11 @@
 """Options of the whole test suite."""
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes, to draw or to try, depends on what else the machine does.
+settings.register_profile("nvgre", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("nvgre")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

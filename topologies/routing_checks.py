@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import combinations
 
-from nvgre_node.policy import Network, RecordType
+from nvgre_node.choices import RecordType
+from nvgre_node.policy import Network
 from nvgre_node.routing import ROUTER_MAC, router_address
 from topologies.facts import Facts, Route, Routing
 from topologies.problems import Finding, listed

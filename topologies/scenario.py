@@ -11,15 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nvgre_node.acl import Rule
 from nvgre_node.fabric import Attachment, Fabric, FabricLink
 from nvgre_node.groups import SubnetGroups
-from nvgre_node.policy import (
-    Address,
-    Interface,
-    Network,
-    Nve,
-    Policy,
-    VirtualSubnet,
-    Vm,
-)
+from nvgre_node.policy import Address, Interface, Network, Nve, Policy, VirtualSubnet, Vm
 from nvgre_node.routing import CustomerRoute, RoutingDomain
 from nvgre_node.wire import OVERHEAD
 from topologies.schema import RulePart, ScenarioPart

@@ -19,17 +19,14 @@ from pydantic import (
 )
 
 from nvgre_node.acl import ALL_PORTS, PORT_PROTOCOLS, Action, Direction, Rule
-from nvgre_node.policy import (
+from nvgre_node.choices import (
     MAX_PAS,
     TTL_DEFAULT,
-    Address,
     Dscp,
     Ecn,
     FlowIds,
     Fragments,
-    Interface,
     Neighbours,
-    Network,
     PaChoice,
     RecordType,
     SourceCheck,
@@ -37,6 +34,7 @@ from nvgre_node.policy import (
     UnknownUnicast,
     Vendor,
 )
+from nvgre_node.policy import Address, Interface, Network
 from topologies import values
 
 Name = Annotated[str, PlainValidator(values.name)]

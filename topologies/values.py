@@ -11,8 +11,9 @@ from ipaddress import IPv4Address, ip_address, ip_interface, ip_network
 from typing import TypeVar
 
 from nvgre_node.acl import PROTOCOLS
+from nvgre_node.choices import COPY, Dscp
 from nvgre_node.groups import is_administratively_scoped
-from nvgre_node.policy import COPY, Address, Dscp, Interface, Network
+from nvgre_node.policy import Address, Interface, Network
 from nvgre_node.wire import VSID_FIRST, VSID_LAST, check_vsid
 from topologies.problems import show
 

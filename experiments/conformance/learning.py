@@ -9,7 +9,7 @@ from experiments.base import distant_pair
 from experiments.conformance.lab import DEAD, NOBODY, Lab, mark
 from experiments.conformance.rows import Finding
 from experiments.probes import BROADCAST
-from nvgre_node.policy import UnknownUnicast
+from nvgre_node.choices import UnknownUnicast
 from topologies import Scenario
 
 _NOBODYS = "02:00:5e:00:53:02"  # locally administered, and of no VM

@@ -13,8 +13,8 @@ from scapy.packet import Packet, Raw
 from experiments.conformance.lab import DEAD, NOBODY, QUIET_MS, Lab, mark
 from experiments.conformance.rows import Finding
 from experiments.probes import BROADCAST, TEST_ETHERTYPE
+from nvgre_node.choices import Fragments
 from nvgre_node.outer import outer_of
-from nvgre_node.policy import Fragments
 from nvgre_node.wire import FRAGMENT_HEADER, GRE_PROTOCOL, VSID_FIRST, VSID_LAST
 
 UNLISTED_PA = {4: "198.51.100.1", 6: "2001:db8::9"}  # RFC 5737, RFC 3849: nobody's

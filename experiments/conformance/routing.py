@@ -15,7 +15,8 @@ from experiments.base import distant_pair
 from experiments.conformance.lab import DEAD, NOBODY, Lab, Shot, distinct, mark
 from experiments.conformance.rows import Finding
 from experiments.probes import BROADCAST
-from nvgre_node.policy import Neighbours, Policy, RecordType, VirtualSubnet, Vm
+from nvgre_node.choices import Neighbours, RecordType
+from nvgre_node.policy import Policy, VirtualSubnet, Vm
 from nvgre_node.routing import ROUTER_MAC, CustomerRoute, RoutingDomain
 from topologies import Scenario
 from topologies.values import made_mac

@@ -11,8 +11,9 @@ from scapy.packet import Packet
 
 from experiments.conformance.lab import NOBODY, Lab, Shot, distinct, mark
 from experiments.conformance.rows import Finding
+from nvgre_node.choices import COPY, Ecn
 from nvgre_node.outer import Outer
-from nvgre_node.policy import COPY, Ecn, Nve
+from nvgre_node.policy import Nve
 
 _INNER_DSCP, _OUTER_DSCP = 10, 46  # AF11, EF
 _NAMES = ("Not-ECT", "ECT(1)", "ECT(0)", "CE")  # by codepoint

@@ -8,7 +8,7 @@ from scapy.packet import Packet
 
 from experiments.conformance.lab import DEAD, NOBODY, Lab, Shot, mark
 from experiments.conformance.rows import Finding
-from nvgre_node.policy import UnknownUnicast
+from nvgre_node.choices import UnknownUnicast
 from nvgre_node.wire import octets
 from topologies import Scenario
 

@@ -9,8 +9,9 @@ from itertools import count
 from experiments.base import distant_pair, distant_pairs
 from experiments.conformance import guarding, traffic_class
 from nvgre_node.acl import PROTOCOLS, Action, Direction, Rule
+from nvgre_node.choices import FlowIds, Fragments, PaChoice, SourceCheck, TooBig, Vendor
 from nvgre_node.fabric import Attachment
-from nvgre_node.policy import FlowIds, Fragments, Interface, Nve, PaChoice, SourceCheck, TooBig, Vendor
+from nvgre_node.policy import Interface, Nve
 from nvgre_node.wire import VSID_FIRST, VSID_LAST
 from topologies import Scenario
 

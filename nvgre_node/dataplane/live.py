@@ -16,6 +16,7 @@ from functools import partial
 
 from pyroute2.netlink.exceptions import NetlinkError
 
+from nvgre_node.choices import Fragments
 from nvgre_node.dataplane import model
 from nvgre_node.dataplane.base import NO_SUBNET, PUNT, Drop, Punted, Sighted, SubnetCounters
 from nvgre_node.dataplane.serve import Handler, Server
@@ -23,7 +24,7 @@ from nvgre_node.groups import group_mac
 from nvgre_node.multicast import Memberships
 from nvgre_node.namespace import NUD_VALID, netlink
 from nvgre_node.packet import packet_socket, path_mtu_listeners, receive
-from nvgre_node.policy import Address, Fragments, LookupRecord, NvePolicy
+from nvgre_node.policy import Address, LookupRecord, NvePolicy
 from nvgre_node.reassembly import reassembly_socket, receive_reassembled
 from nvgre_node.wire import octets
 

@@ -12,9 +12,10 @@ import subprocess
 from contextlib import ExitStack, closing
 
 from nvgre_node import namespace
+from nvgre_node.choices import Fragments, TooBig
 from nvgre_node.dataplane.serve import Handler, Server
 from nvgre_node.packet import packet_socket, receive
-from nvgre_node.policy import Fragments, Nve, TooBig
+from nvgre_node.policy import Nve
 from nvgre_node.reassembly import FragmentingSender, reassembly_socket, receive_reassembled
 from nvgre_node.wire import octets
 

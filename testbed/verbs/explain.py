@@ -6,6 +6,7 @@ import json
 
 import click
 
+from nvgre_node.explain import explain
 from testbed.tables import show, table
 from topologies import load
 
@@ -20,7 +21,7 @@ def command(scenario: str, vm: str, destination: str, as_json: bool) -> None:
 
     Nothing is built; no root is needed.
     """
-    steps = load(scenario).policy.explain(vm, destination)
+    steps = explain(load(scenario).policy, vm, destination)
     if as_json:
         click.echo(json.dumps([vars(step) for step in steps], indent=2))
         return

@@ -37,7 +37,7 @@ class Row:
 
 def rows() -> Iterator[Row]:
     """What every NVE of every live run has counted; those of the `ebpf` data plane can be read from outside."""
-    from nvgre_node.dataplane.ebpf import pinned_counters
+    from nvgre_node.dataplane.pinned import pinned_counters
 
     for run_id, host, found in _everywhere(pinned_counters):
         yield from (Row(run_id, host, vsid, counters) for vsid, counters in found.items())
@@ -45,7 +45,7 @@ def rows() -> Iterator[Row]:
 
 def running(what: str) -> Iterator[Shown]:
     """The records, or the routes, of every NVE of every live run."""
-    from nvgre_node.dataplane.ebpf import pinned_records, pinned_routes
+    from nvgre_node.dataplane.pinned import pinned_records, pinned_routes
 
     read: Callable[[Path], Sequence[object]] = pinned_records if what == "records" else pinned_routes
     for run_id, host, found in _everywhere(read):
@@ -91,7 +91,7 @@ class Peer:
 
 def peers() -> Iterator[Peer]:
     """The verified peers of every NVE of every live run; each is asked now."""
-    from nvgre_node.dataplane.ebpf import pinned_peers
+    from nvgre_node.dataplane.pinned import pinned_peers
     from nvgre_node.probing import probe
 
     for run_id, host, verified in _everywhere(pinned_peers):

@@ -20,13 +20,13 @@ from itertools import islice
 from typing import Self
 
 from experiments.watch import Place, packet_socket
+from nvgre_node.choices import TooBig
 from nvgre_node.dataplane import model
 from nvgre_node.dataplane.base import PUNT
 from nvgre_node.dataplane.ebpf import EbpfDataPlane
 from nvgre_node.namespace import netlink
 from nvgre_node.node import TenantVM
 from nvgre_node.packet import receive
-from nvgre_node.policy import TooBig
 from nvgre_node.waiting import wait_until
 from nvgre_node.wire import ETHERNET_BYTES, GRE_PROTOCOL, IPV6_BYTES, OVERHEAD_IPV4, octets
 

@@ -3,10 +3,6 @@
 import os
 
 import pytest
-from hypothesis import settings
-
-settings.register_profile("netns", deadline=None)  # how long a frame takes depends on what else the machine does
-settings.load_profile("netns")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,8 +14,9 @@ from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6PacketTooBig, IPv6ExtHdr
 from scapy.layers.l2 import ARP
 from scapy.packet import Packet, Raw
 
+from nvgre_node.choices import TooBig
 from nvgre_node.dataplane.model.headers import checksum
-from nvgre_node.policy import Address, Nve, TooBig
+from nvgre_node.policy import Address, Nve
 from nvgre_node.wire import ETHERNET_BYTES, ETHERTYPE_IPV4, ETHERTYPE_IPV6, VSID_FIRST, VSID_LAST, octets
 from topologies import Scenario, load
 

@@ -16,10 +16,11 @@ from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6ND_NS, ICMPv6ND_RS, IPv6
 from scapy.packet import Packet, Raw
 
 from nvgre_node.acl import ALL_PORTS, MAX_RULES, Action, Direction, Rule
+from nvgre_node.choices import COPY, Ecn, Neighbours, SourceCheck, TooBig, UnknownUnicast
 from nvgre_node.dataplane import acl_map, ebpf
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.net import NvgreNet
-from nvgre_node.policy import COPY, Ecn, Neighbours, Network, SourceCheck, TooBig, UnknownUnicast
+from nvgre_node.policy import Network
 from nvgre_node.wire import octets
 from topologies import Scenario, load
 

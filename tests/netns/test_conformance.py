@@ -36,6 +36,7 @@ from experiments.conformance.page import page
 from experiments.conformance.rows import Finding, Status
 from experiments.results import Outcome, Verdict
 from experiments.watch import Sighting, Watch
+from nvgre_node.choices import TooBig
 from nvgre_node.dataplane import ebpf
 from nvgre_node.dataplane.libbpf import Object
 from nvgre_node.errors import BadInputError
@@ -43,7 +44,6 @@ from nvgre_node.fabric import Fabric, MulticastRoute
 from nvgre_node.groups import Address
 from nvgre_node.multicast import Memberships
 from nvgre_node.net import NvgreNet
-from nvgre_node.policy import TooBig
 from topologies import Scenario, load
 
 from .mutation import Mutant, without

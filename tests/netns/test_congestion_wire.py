@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from experiments.transfer import transfer
+from nvgre_node.choices import Ecn
 from nvgre_node.dataplane.build import compile_programs
 from nvgre_node.dataplane.libbpf import Object
 from nvgre_node.namespace import set_sysctl
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import TenantVM
-from nvgre_node.policy import Ecn
 from topologies import load
 
 SIZE = 4 << 20

@@ -11,10 +11,10 @@ from experiments import iperf, isolation, mtu, offloads, throughput
 from experiments.base import Context
 from experiments.results import Outcome, Verdict
 from experiments.watch import Sighting, Watch
+from nvgre_node.choices import TooBig
 from nvgre_node.dataplane.libbpf import Object
 from nvgre_node.errors import BadInputError
 from nvgre_node.net import NvgreNet
-from nvgre_node.policy import TooBig
 from topologies import Scenario, load
 
 SMALL = """\

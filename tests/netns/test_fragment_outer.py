@@ -15,10 +15,10 @@ from scapy.packet import Raw
 
 from experiments.transfer import transfer
 from experiments.watch import Place, Watch
+from nvgre_node.choices import COPY, Ecn, Fragments, Neighbours, PaChoice, SourceCheck, TooBig, UnknownUnicast
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.dataplane.model.fragment import fragments6
 from nvgre_node.net import NvgreNet
-from nvgre_node.policy import COPY, Ecn, Fragments, Neighbours, PaChoice, SourceCheck, TooBig, UnknownUnicast
 from topologies import load
 
 from .bench import Bench, running

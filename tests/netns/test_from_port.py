@@ -11,8 +11,8 @@ from scapy.layers.l2 import GRE, Ether
 from scapy.packet import Packet, Raw
 from scapy.utils import checksum
 
+from nvgre_node.choices import FlowIds, TooBig
 from nvgre_node.dataplane.base import Drop
-from nvgre_node.policy import FlowIds, TooBig
 from nvgre_node.wire import flow_id
 from topologies import load
 

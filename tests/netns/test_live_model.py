@@ -13,9 +13,9 @@ from experiments import conformance, isolation, mtu, throughput
 from experiments.base import Context
 from experiments.results import Outcome, Verdict
 from experiments.watch import Place, Watch
+from nvgre_node.choices import UnknownUnicast
 from nvgre_node.dataplane.model import encapsulate
 from nvgre_node.net import NvgreNet
-from nvgre_node.policy import UnknownUnicast
 from topologies import Scenario, load
 
 

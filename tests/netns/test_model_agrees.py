@@ -12,10 +12,10 @@ from scapy.layers.inet import ICMP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6PacketTooBig
 from scapy.packet import Packet, Raw
 
+from nvgre_node.choices import UnknownUnicast
 from nvgre_node.dataplane import model
 from nvgre_node.dataplane.model import encapsulate, headers
 from nvgre_node.groups import group_mac
-from nvgre_node.policy import UnknownUnicast
 from nvgre_node.wire import octets
 from topologies import load
 

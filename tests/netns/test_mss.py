@@ -15,9 +15,9 @@ from scapy.packet import Packet, Raw
 
 from experiments.transfer import transfer
 from experiments.watch import Place, Watch
+from nvgre_node.choices import TooBig
 from nvgre_node.dataplane import ebpf
 from nvgre_node.net import NvgreNet
-from nvgre_node.policy import TooBig
 from topologies import load
 
 from .bench import Bench, running

@@ -16,9 +16,9 @@ from experiments.conformance import rows
 from experiments.conformance.variants import with_two_pas
 from experiments.results import Verdict
 from experiments.transfer import transfer
+from nvgre_node.choices import PaChoice
 from nvgre_node.net import NvgreNet
 from nvgre_node.outer import Outer, outer_of
-from nvgre_node.policy import PaChoice
 from topologies import Scenario, load
 
 from .bench import Bench, running

@@ -12,11 +12,12 @@ from hypothesis import given
 from scapy.layers.inet import UDP
 from scapy.packet import Raw
 
+from nvgre_node.choices import UnknownUnicast
 from nvgre_node.dataplane import ebpf, model
 from nvgre_node.dataplane.base import PUNT, PUNT_BYTES, Drop, Punted
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import ProviderHost
-from nvgre_node.policy import LookupRecord, UnknownUnicast
+from nvgre_node.policy import LookupRecord
 from nvgre_node.waiting import wait_until
 from nvgre_node.wire import octets
 from topologies import load

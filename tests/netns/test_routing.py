@@ -21,9 +21,9 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
+from nvgre_node.choices import Neighbours
 from nvgre_node.dataplane import ebpf
 from nvgre_node.dataplane.base import Drop
-from nvgre_node.policy import Neighbours
 from nvgre_node.routing import ROUTER_MAC
 
 from .bench import Bench, running

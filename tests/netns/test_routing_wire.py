@@ -13,11 +13,11 @@ from scapy.layers.l2 import Ether
 
 from experiments.transfer import transfer
 from experiments.watch import Place, Watch, uplinks
+from nvgre_node.choices import COPY, Neighbours, PaChoice, SourceCheck, TooBig, UnknownUnicast
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.fabric import Route
 from nvgre_node.namespace import netlink, set_sysctl
 from nvgre_node.net import NvgreNet
-from nvgre_node.policy import COPY, Neighbours, PaChoice, SourceCheck, TooBig, UnknownUnicast
 from nvgre_node.routing import ROUTER_MAC
 from topologies import load
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
+from nvgre_node.choices import RecordType
 from nvgre_node.dataplane.base import NO_SUBNET, SubnetCounters
 from nvgre_node.net import NvgreNet
-from nvgre_node.policy import UNKNOWN_CA, RecordType
+from nvgre_node.policy import UNKNOWN_CA
 from nvgre_node.routing import ROUTER_MAC
 from nvgre_node.waiting import wait_until
 from testbed.cli import cli

@@ -10,8 +10,8 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
 from experiments.transfer import transfer
+from nvgre_node.choices import TooBig
 from nvgre_node.net import NvgreNet
-from nvgre_node.policy import TooBig
 from topologies import load
 
 from .frames import KINDS, from_red1, padded, v4, v6

@@ -16,8 +16,8 @@ from scapy.layers.inet import UDP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
+from nvgre_node.choices import COPY, Dscp, Ecn
 from nvgre_node.dataplane.base import Drop
-from nvgre_node.policy import COPY, Dscp, Ecn
 from topologies import load
 
 from .bench import Bench, running

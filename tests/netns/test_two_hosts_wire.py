@@ -11,10 +11,10 @@ import pytest
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
+from nvgre_node.choices import FlowIds
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import TenantVM
-from nvgre_node.policy import FlowIds
 from topologies import load
 
 from .frames import (

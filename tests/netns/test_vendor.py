@@ -17,11 +17,11 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
 from experiments.watch import Place, Watch
+from nvgre_node.choices import Vendor
 from nvgre_node.dataplane import ebpf
 from nvgre_node.dataplane.base import NO_SUBNET, Drop
 from nvgre_node.errors import BadInputError
 from nvgre_node.net import NvgreNet
-from nvgre_node.policy import Vendor
 from nvgre_node.vendor import HEADER, PROBE_BYTES, VSID_VENDOR, Kind, Probe
 from testbed.cli import cli
 from topologies import Scenario, load

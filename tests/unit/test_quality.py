@@ -14,6 +14,8 @@ PACKAGES = ("nvgre_node", "topologies", "experiments", "testbed")
 PURE = (
     "wire",
     "policy",
+    "choices",
+    "explain",
     "acl",
     "vendor",
     "routing",
@@ -21,6 +23,7 @@ PURE = (
     "outer",
     "errors",
     "dataplane/base",
+    "dataplane/layouts",
     "dataplane/model/*",
 )
 TOUCHING = {"pyroute2", "mininet", "scapy", "ctypes", "subprocess", "socket", "os"}

@@ -164,7 +164,7 @@ struct neighbour_key {
 	struct in6_addr ca; /* IPv4: in the first word, the others 0 */
 };
 
-/* The order is that of nvgre_node.policy.RecordType; then what has the addresses of the distributed router. */
+/* The order is that of nvgre_node.choices.RecordType; then what has the addresses of the distributed router. */
 enum record_type { RECORD_STATIC, RECORD_DYNAMIC, RECORD_L2ONLY, RECORD_GATEWAY_WILDCARD, RECORD_ROUTER };
 
 struct neighbour {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from nvgre_node.acl import Direction
+from nvgre_node.choices import Fragments, UnknownUnicast
 from nvgre_node.dataplane.base import NO_SUBNET, Drop
 from nvgre_node.dataplane.model import learn
 from nvgre_node.dataplane.model.acl import denies
@@ -17,7 +18,7 @@ from nvgre_node.dataplane.model.traffic_class import with_outer_traffic_class
 from nvgre_node.dataplane.model.vendor import from_peer
 from nvgre_node.dataplane.model.vlan import delivered
 from nvgre_node.groups import group_mac
-from nvgre_node.policy import Address, Fragments, UnknownUnicast
+from nvgre_node.policy import Address
 from nvgre_node.vendor import VSID_VENDOR
 from nvgre_node.wire import (
     ETHERNET_BYTES,

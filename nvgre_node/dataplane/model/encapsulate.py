@@ -8,6 +8,7 @@ from dataclasses import replace
 from zlib import crc32
 
 from nvgre_node.acl import Direction
+from nvgre_node.choices import FlowIds, TooBig, UnknownUnicast
 from nvgre_node.dataplane.base import PUNT, PUNT_BYTES, Drop
 from nvgre_node.dataplane.model import learn, mss
 from nvgre_node.dataplane.model.acl import denies
@@ -20,7 +21,7 @@ from nvgre_node.dataplane.model.state import Counted, Path, Result, State, dropp
 from nvgre_node.dataplane.model.too_big import too_big
 from nvgre_node.dataplane.model.traffic_class import outer_traffic_class
 from nvgre_node.dataplane.model.vlan import delivered, with_dscp_of
-from nvgre_node.policy import Address, FlowIds, LookupRecord, Nve, Port, TooBig, UnknownUnicast
+from nvgre_node.policy import Address, LookupRecord, Nve, Port
 from nvgre_node.wire import (
     ETHERNET_BYTES,
     ETHERTYPE_IPV4,

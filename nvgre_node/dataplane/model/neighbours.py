@@ -16,12 +16,13 @@ import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from nvgre_node.choices import Neighbours, RecordType
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.dataplane.model.headers import ICMPV6, checksum, ethertype, is_group, with_checksum
 from nvgre_node.dataplane.model.source_check import ARP_BYTES, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION
 from nvgre_node.dataplane.model.state import Result, State, dropped
 from nvgre_node.dataplane.model.vlan import delivered
-from nvgre_node.policy import Address, Neighbours, Port, RecordType
+from nvgre_node.policy import Address, Port
 from nvgre_node.routing import ROUTER_MAC
 from nvgre_node.wire import ETHERNET_BYTES, ETHERTYPE_ARP, ETHERTYPE_IPV6, IPV6_BYTES, octets
 

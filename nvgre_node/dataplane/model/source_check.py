@@ -10,10 +10,11 @@ EtherTypes have their MAC address checked. Of gateways and `l2only` records no C
 
 from __future__ import annotations
 
+from nvgre_node.choices import SourceCheck
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.dataplane.model.headers import ICMPV6, ethertype
 from nvgre_node.dataplane.model.inner import InnerPacket, read
-from nvgre_node.policy import Port, SourceCheck
+from nvgre_node.policy import Port
 from nvgre_node.wire import ETHERNET_BYTES, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV6_BYTES, octets
 
 UDP = 17

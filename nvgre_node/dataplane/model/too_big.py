@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from nvgre_node.choices import TooBig
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.dataplane.model.icmp import Error, error_about
 from nvgre_node.dataplane.model.state import Result, State
 from nvgre_node.dataplane.model.vlan import delivered
-from nvgre_node.policy import Port, TooBig
+from nvgre_node.policy import Port
 
 
 def too_big(state: State, port: Port, frame: bytes, mtu: int) -> Result:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 
+from nvgre_node.choices import COPY, Ecn
 from nvgre_node.dataplane.model.headers import changed_checksum, ethertype, with_checksum
-from nvgre_node.policy import COPY, Ecn, Nve
+from nvgre_node.policy import Nve
 from nvgre_node.wire import ETHERNET_BYTES, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_BYTES, IPV6_BYTES
 
 NOT_ECT, ECT_1, ECT_0, CE = 0b00, 0b01, 0b10, 0b11

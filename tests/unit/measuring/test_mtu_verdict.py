@@ -15,7 +15,7 @@ from experiments.probes import Kind, sized
 from experiments.results import Check, Verdict
 from experiments.transfer import Transfer
 from experiments.watch import Sighting
-from nvgre_node.policy import TooBig
+from nvgre_node.choices import TooBig
 from topologies import load
 
 LANE = Lane(4, Kind.TCP, df=True)

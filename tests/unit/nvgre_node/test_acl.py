@@ -16,6 +16,7 @@ from scapy.packet import Packet
 
 from nvgre_node.acl import ALL_PORTS, DENIES_EVERYTHING, Action, Direction, Rule, summary
 from nvgre_node.dataplane.model.acl import denies
+from nvgre_node.explain import explain
 from nvgre_node.policy import Nve, Policy, VirtualSubnet, Vm
 
 ALLOW, DENY, IN, OUT = Action.ALLOW, Action.DENY, Direction.IN, Direction.OUT
@@ -139,18 +140,18 @@ def test_a_port_has_the_rules_of_its_vm_and_then_those_of_its_subnet() -> None:
 
 
 def test_explain_names_the_rules_that_decide() -> None:
-    *_, last = policy(NOTHING, b=(HTTPS,)).explain("a", "b")
+    *_, last = explain(policy(NOTHING, b=(HTTPS,)), "a", "b")
 
     assert (last.what, last.result) == ("access control list of b, in", "tcp to port 443: allowed; all else: denied")
     assert last.because == "b.acl[0], net.acl[0]"
 
 
 def test_explain_ends_where_everything_is_denied() -> None:
-    *_, last = policy(replace(NOTHING, direction=OUT)).explain("a", "b")
+    *_, last = explain(policy(replace(NOTHING, direction=OUT)), "a", "b")
 
     assert (last.what, last.result) == ("access control list of a, out", "everything: denied")
     assert last.because == "net.acl[0]"
 
 
 def test_explain_says_nothing_of_lists_that_are_not_there() -> None:
-    assert not [step for step in policy().explain("a", "b") if "access" in step.what]
+    assert not [step for step in explain(policy(), "a", "b") if "access" in step.what]

@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 from nvgre_node import acl
-from nvgre_node.dataplane import ebpf
+from nvgre_node.dataplane import layouts
 from nvgre_node.dataplane.base import Drop
 
-BPF = Path(ebpf.__file__).parent / "bpf"
+BPF = Path(layouts.__file__).parent / "bpf"
 
 
 def c_names() -> list[str]:
@@ -34,7 +34,7 @@ def test_both_sides_allow_as_many_replicas_b5() -> None:
     found = re.search(r"#define MAX_REPLICAS (\d+)", (BPF / "policy.h").read_text())
 
     assert found
-    assert int(found[1]) == ebpf.MAX_REPLICAS
+    assert int(found[1]) == layouts.MAX_REPLICAS
 
 
 def test_both_sides_allow_as_many_rules() -> None:

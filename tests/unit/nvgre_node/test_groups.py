@@ -4,6 +4,7 @@ from ipaddress import IPv4Address, IPv4Interface, ip_address
 
 import pytest
 
+from nvgre_node.explain import explain
 from nvgre_node.fabric import Attachment, Fabric, FabricLink, MulticastRoute
 from nvgre_node.groups import SubnetGroups, group_mac, is_administratively_scoped
 from nvgre_node.policy import Address, Nve, Policy, VirtualSubnet, Vm
@@ -100,7 +101,7 @@ def test_a_group_for_one_inner_group_alone_leaves_n_way_unicast_for_the_rest() -
 
 
 def explained(vm_name: str, group: str) -> tuple[str, str]:
-    step = POLICY.explain(vm_name, group)[-1]
+    step = explain(POLICY, vm_name, group)[-1]
     return step.result, step.because
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nvgre_node.policy import Policy, Step
+from nvgre_node.explain import Step, explain
+from nvgre_node.policy import Policy
 from nvgre_node.routing import ROUTER_MAC, CustomerRoute, RoutingDomain, look_up, router_address, table
 from nvgre_node.wire import octets
 from topologies import load
@@ -95,7 +96,7 @@ def test_broadcasts_stay_in_their_subnet_b5() -> None:
 
 
 def test_explain_a_routed_packet_x6() -> None:
-    assert POLICY.explain("red1", "10.0.1.14")[1:] == (
+    assert explain(POLICY, "red1", "10.0.1.14")[1:] == (
         Step("default gateway", f"the router, 10.0.0.1, MAC {ROUTER_MAC}", "10.0.1.14 is outside red_net"),
         Step("route in red", "10.0.1.0/24 on-link in VSID 5001", "T5"),
         Step("record (VSID 5001, CA 10.0.1.14)", "red4, MAC 02:00:0a:00:01:0e, PA 192.168.0.2", "U1, T8"),
@@ -105,7 +106,7 @@ def test_explain_a_routed_packet_x6() -> None:
 
 
 def test_explain_a_packet_for_the_gateway_of_the_tenant_x2() -> None:
-    _, _, route, record, *_ = POLICY.explain("red1", "198.51.100.1")
+    _, _, route, record, *_ = explain(POLICY, "red1", "198.51.100.1")
 
     assert route.result == "0.0.0.0/0 via 10.0.1.250, metric 10, in VSID 5001"
     assert record.result.startswith("red_gw, MAC 02:00:0a:00:01:fa")
@@ -123,4 +124,4 @@ def test_explain_a_packet_for_the_gateway_of_the_tenant_x2() -> None:
     ],
 )
 def test_explain_where_it_ends(source: str, destination: str, result: str) -> None:
-    assert POLICY.explain(source, destination)[-1].result == result
+    assert explain(POLICY, source, destination)[-1].result == result

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nvgre_node.policy import COPY, Ecn, FlowIds, Neighbours, RecordType, SourceCheck, TooBig
+from nvgre_node.choices import COPY, Ecn, FlowIds, Neighbours, RecordType, SourceCheck, TooBig
 from topologies import Scenario, load
 
 from .scenario_cases import FLAT, ROUTED, edited, wrong_with

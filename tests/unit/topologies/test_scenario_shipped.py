@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import topologies
+from nvgre_node.choices import FlowIds, TooBig
 from nvgre_node.fabric import Fabric
-from nvgre_node.policy import FlowIds, LookupRecord, TooBig
+from nvgre_node.policy import LookupRecord
 from topologies import ScenarioError, load, shipped
 
 FOLDER = Path(topologies.__file__).parent
