@@ -257,12 +257,12 @@ class ProviderHost(NamespacedNode):
         """Its VMs' frames that no lookup record knew since the last call, where `unknown` is `punt` (B6)."""
         return self.dataplane.punted()
 
-    def install(self, record: LookupRecord) -> None:
-        """Has its NVE know where one VM is, from now on."""
-        self.policy = self.policy.with_record(record)
+    def install(self, *records: LookupRecord) -> None:
+        """Has its NVE know where VMs are, from now on (T2, P2)."""
+        self.policy = self.policy.with_records(*records)
         self._keep_next_hops()
         with self.inside():
-            self.dataplane.install(record)
+            self.dataplane.install(*records)
 
     def probe(self, peer: Address, timeout: float = 1.0) -> float | None:
         """Seconds until the NVE at a peer's PA answered a probe, or None where it has not within `timeout` (V3).

@@ -137,6 +137,11 @@ class LookupRecord:
     deliver_vsid: int
     type: RecordType = RecordType.STATIC
 
+    @property
+    def vsids(self) -> frozenset[int]:
+        """The virtual subnets that it is about."""
+        return frozenset({self.vsid, self.deliver_vsid})
+
 
 @dataclass(frozen=True)
 class Port:
@@ -200,12 +205,14 @@ class NvePolicy:
         """The groups of the underlay that this NVE joins (B2), ascending."""
         return ascending({group for groups in self.groups.values() for group in groups.outer})
 
-    def with_record(self, record: LookupRecord) -> NvePolicy:
-        """The same, but one VM is where this record says; its NVE may send into the record's virtual subnets (C1)."""
-        others = tuple(r for r in self.records if (r.vsid, r.mac, r.ca) != (record.vsid, record.mac, record.ca))
-        vsids = {record.vsid, record.deliver_vsid} & set(self.vsids)
-        more = {} if self.is_local(record) else {vsid: self.senders[vsid] | {record.pa} for vsid in vsids}
-        return replace(self, records=(*others, record), senders={**self.senders, **more})
+    def with_records(self, *records: LookupRecord) -> NvePolicy:
+        """The same, but VMs are where these records say; their NVEs may send into the records' virtual subnets (C1)."""
+        known = {(record.vsid, record.mac, record.ca): record for record in (*self.records, *records)}
+        senders = dict(self.senders)
+        for record in records:
+            if not self.is_local(record):
+                senders |= {vsid: senders[vsid] | {record.pa} for vsid in senders.keys() & record.vsids}
+        return replace(self, records=tuple(known.values()), senders=senders)
 
     def group(self, vsid: int, mac: bytes) -> Address | None:
         """The group that carries frames of a virtual subnet to a MAC address, or None for N-way unicast."""

@@ -9,9 +9,11 @@ from itertools import chain
 from experiments.base import Context, distant_pair
 from experiments.conformance import (
     addressing,
+    counting,
     grouping,
     guarding,
     learning,
+    mapping,
     monitoring,
     narrow,
     reaching,
@@ -44,7 +46,8 @@ OTHERWISE: tuple[tuple[Variant, tuple[Tried, ...]], ...] = (
     *((mode, (unknown.unknown,)) for mode in unknown.MODES),
     (learning.learning, (learning.learnt,)),
     (variants.over_ipv6, (addressing.families, *traffic_class.ROWS)),
-    (variants.a_pa_per_subnet, (addressing.one_pa_each,)),
+    (variants.a_pa_per_subnet, (addressing.one_pa_each, *mapping.MAPPING)),
+    (mapping.with_a_twin, mapping.MOVING),
     (variants.a_pa_per_flow, (addressing.a_pa_per_flow,)),
     (variants.guarded, guarding.GUARDING),
     (trunking.trunks, trunking.TRUNKING),
@@ -90,6 +93,7 @@ def _as_it_is(context: Context, journal: Journal) -> Iterator[Finding]:
     """The rows that the scenario can show as it is."""
     policy = context.scenario.policy
     todo = (*reaching.REACHING, *sending.SENDING, *receiving.RECEIVING, *traffic_class.ROWS, *monitoring.MONITORING)
+    todo += counting.COUNTING
     with NvgreNet(context.scenario, context.dataplane) as net, Lab(net, policy, context.seed, journal) as lab:
         for number, row in enumerate(todo):
             context.progress(number, len(todo) + 1, (row.__doc__ or "").split(":")[0])

@@ -121,8 +121,8 @@ class DataPlane(Protocol):
     def learnt(self) -> list[Sighted]:
         """What the NVE has learnt from packets, and not forgotten."""
 
-    def install(self, record: LookupRecord) -> None:
-        """Puts one lookup record into force, in place of the one of its VSID, CA and MAC address, if there is one."""
+    def install(self, *records: LookupRecord) -> None:
+        """Puts lookup records into force, each in place of the one of its VSID, CA and MAC address, if there is one."""
 
     def close(self) -> None:
         """Lets go of everything that attach made outside the namespace. Safe to call twice."""

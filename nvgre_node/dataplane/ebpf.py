@@ -206,13 +206,14 @@ class EbpfDataPlane:
         age = (time.monotonic_ns() - seen) / NANOSECONDS
         return Sighted(vsid, mac.hex(":"), pa.ipv4_mapped or pa, age) if age < self._policy.nve.learning else None
 
-    def install(self, record: LookupRecord) -> None:
-        """Puts one lookup record into force; 1024 may be new."""
-        self._policy = self._policy.with_record(record)
-        self._numbers.setdefault(record_key(record), len(self._numbers) + 1)
-        for vsid in {record.vsid, record.deliver_vsid} & set(self._policy.vsids):
+    def install(self, *records: LookupRecord) -> None:
+        """Puts lookup records into force; 1024 may be new."""
+        self._policy = self._policy.with_records(*records)
+        for vsid in {vsid for record in records for vsid in record.vsids} & set(self._policy.vsids):
             self._write_senders(self._policy, vsid)
-        self._write_record(self._policy, record, self._index)
+        for record in records:
+            self._numbers.setdefault(record_key(record), len(self._numbers) + 1)
+            self._write_record(self._policy, record, self._index)
 
     def counters(self) -> dict[int, SubnetCounters]:
         """Counters since attach, by VSID; NO_SUBNET holds what could be given to none."""

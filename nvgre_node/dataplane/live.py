@@ -108,10 +108,10 @@ class LiveModel:
         keep = state.policy.nve.learning
         return [Sighted(vsid, mac.hex(":"), pa, age) for (vsid, mac, pa), age in ages.items() if age < keep]
 
-    def install(self, record: LookupRecord) -> None:
-        """Puts one lookup record into force."""
+    def install(self, *records: LookupRecord) -> None:
+        """Puts lookup records into force."""
         with self._lock:
-            self._state = replace(self._state, policy=self._state.policy.with_record(record))
+            self._state = replace(self._state, policy=self._state.policy.with_records(*records))
 
     def _look_around(self) -> None:
         """Asks the kernel for the ways to the other NVEs: at once while one is missing, else now and then."""

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from experiments import conformance
-from experiments.base import Context
 from experiments.conformance import (
     addressing,
     grouping,
@@ -43,24 +42,14 @@ from nvgre_node.errors import BadInputError
 from nvgre_node.fabric import Fabric, MulticastRoute
 from nvgre_node.groups import Address
 from nvgre_node.multicast import Memberships
-from nvgre_node.net import NvgreNet
 from topologies import Scenario, load
 
 from .mutation import Mutant, without
+from .trying import Rows, context, failed, tried
 
 PAGE = Path(__file__).parents[2] / "docs/conformance.md"
 RENEW = "renew it: .venv/bin/python -m experiments.conformance.page > docs/conformance.md"
-Rows = Callable[[Lab], Iterator[Finding]]
 Members = Mapping[Address, Mapping[str, Collection[Address]]]
-
-
-def context(scenario: str | Path = "contoso_fabrikam") -> Context:
-    return Context(load(scenario), "ebpf", lambda *_: None)
-
-
-def failed(outcome: Outcome) -> list[str]:
-    """The rows that failed, optional ones included."""
-    return [row for row, verdict in rows.verdicts(outcome.samples).items() if verdict == Verdict.FAIL]
 
 
 @pytest.fixture(scope="module")
@@ -411,14 +400,6 @@ def in_groups() -> list[str]:
     """The rows that fail where virtual subnets have groups."""
     asked, todo = context(), ((grouping.sharing, grouping.SHARING), (grouping.apart, grouping.APART))
     return failed(conformance.outcome(asked, list(conformance.on_variants(asked, Journal(), todo))))
-
-
-def tried(what: Rows, variant: Callable[[Scenario], Scenario]) -> Outcome:
-    """The outcome of trying a few rows on a variant of the network."""
-    asked = context()
-    scenario = variant(asked.scenario)
-    with NvgreNet(scenario) as net, Lab(net, scenario.policy, asked.seed) as lab:
-        return conformance.outcome(asked, list(what(lab)))
 
 
 def test_a_wrong_lookup_record_fails_the_rows_about_who_hears_what(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_a_record_moves_a_vm_and_lets_its_nve_send() -> None:
     policy = load("two_hosts").policy.for_host("host1")
     elsewhere = LookupRecord(RED, IPv4Address("10.0.0.2"), RED2, IPv4Address("192.168.0.3"), "red2", RED)
 
-    moved = policy.with_record(elsewhere)
+    moved = policy.with_records(elsewhere)
 
     assert {r.pa for r in moved.records if (r.mac, r.ca.version) == (RED2, 4)} == {elsewhere.pa}
     assert moved.senders[RED] == policy.senders[RED] | {elsewhere.pa}
