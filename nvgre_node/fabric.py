@@ -26,10 +26,11 @@ class Attachment:
 
 @dataclass(frozen=True)
 class FabricLink:
-    """A point-to-point link of the underlay. Both ends have addresses in the same prefixes."""
+    """A point-to-point link of the underlay, maybe in a VLAN (O4). Both ends have addresses in the same prefixes."""
 
     a: Attachment
     b: Attachment
+    vlan: int | None = None
 
     @property
     def ends(self) -> tuple[Attachment, Attachment]:

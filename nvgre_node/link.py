@@ -9,12 +9,16 @@ from typing import Any
 from mininet.link import Link
 from pyroute2.netlink.exceptions import NetlinkError
 
+from nvgre_node import underlay_vlan
 from nvgre_node.namespace import netlink
 from nvgre_node.node import NamespacedNode
 
 
 class VethLink(Link):
-    """A veth pair between two nodes, up, with an MTU (bytes of IP packet) and optional addresses on each end."""
+    """A veth pair between two nodes, up, with an MTU (bytes of IP packet) and optional addresses on each end.
+
+    With `vlan` everything on it has the 802.1Q tag of that id (O4).
+    """
 
     def __init__(
         self,
@@ -23,14 +27,24 @@ class VethLink(Link):
         mtu: int = 1500,
         addresses1: Sequence[str] = (),
         addresses2: Sequence[str] = (),
+        vlan: int | None = None,
         **params: Any,
     ) -> None:
         super().__init__(node1, node2, **params)
         self.mtu = mtu
+        if vlan is not None:
+            self._tag(vlan)
         for intf, addresses in ((self.intf1, addresses1), (self.intf2, addresses2)):
             intf.node.set_link(intf.name, mtu=mtu, state="up")
             for address in addresses:
                 intf.node.set_address(intf.name, address)
+
+    def _tag(self, vlan: int) -> None:
+        with underlay_vlan.tagging(vlan) as programs:
+            for intf in (self.intf1, self.intf2):
+                index = intf.node.interface_index(intf.name)
+                with intf.node.inside():
+                    underlay_vlan.attach(programs, index)
 
     @classmethod
     def makeIntfPair(  # noqa: N802 (Mininet's name)

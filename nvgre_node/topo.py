@@ -35,7 +35,7 @@ class NvgreTopo(Topo):
         for link in fabric.links:
             addresses1, addresses2 = ([str(address) for address in end.addresses] for end in link.ends)
             ends = {"addresses1": addresses1, "addresses2": addresses2}
-            self.addLink(link.a.node, link.b.node, cls=VethLink, mtu=fabric.mtu, **ends)
+            self.addLink(link.a.node, link.b.node, cls=VethLink, mtu=fabric.mtu, vlan=link.vlan, **ends)
         for name, vms in policy.machines.items():
             names = {"intfName1": TenantVM.INTERFACE, "intfName2": name}
             self.addLink(name, vms[0].host, cls=VethLink, mtu=tenant_mtu, **names)

@@ -70,6 +70,15 @@ def linked_hosts_share_a_prefix(facts: Facts) -> Iterator[Finding]:
             yield Finding(("links", index), what, "change a PA, or put a router between them")
 
 
+def linked_hosts_share_a_vlan(facts: Facts) -> Iterator[Finding]:
+    """A link is in one VLAN, or in none (O4)."""
+    for index, (a, b) in ((index, link) for index, link in enumerate(facts.links) if link):
+        here, there = (facts.vlans.get(end) for end in (a, b))
+        if {a, b} <= facts.hosts.keys() and here != there:
+            own, other = (f"in VLAN {vid}" if vid else "in no VLAN" for vid in (here, there))
+            yield Finding(("links", index), f"{a} is {own}, {b} {other}", "both ends of a link have the same vlan")
+
+
 def routers_name_what_exists(facts: Facts) -> Iterator[Finding]:
     """A router's neighbours exist, are others, and list it too if they are routers."""
     for leg in legs(facts):
@@ -208,6 +217,7 @@ def router_interfaces_have_names(facts: Facts) -> Iterator[Finding]:
 RULES: tuple[Rule, ...] = (
     links_join_hosts,
     linked_hosts_share_a_prefix,
+    linked_hosts_share_a_vlan,
     routers_name_what_exists,
     routers_share_a_prefix_with_neighbours,
     addresses_are_unique,

@@ -6,7 +6,7 @@ A value that the schema refuses is None here, so that one mistake does not hide 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -131,6 +131,7 @@ class Facts:
     vms: tuple[Vm, ...]
     faults: tuple[Fault, ...]
     routing: tuple[Routing, ...] = ()
+    vlans: dict[str, int] = field(default_factory=dict)
 
     @cached_property
     def overhead(self) -> int:
@@ -180,10 +181,12 @@ class Facts:
 
 def read(data: dict[str, Any]) -> Facts:
     """Takes what it can from a file's data; never fails."""
-    tenants = _mapping(data.get("tenants"))
+    tenants, hosts = _mapping(data.get("tenants")), _mapping(data.get("hosts"))
+    vlans = {name: values.usable(values.vid, _mapping(host).get("vlan")) for name, host in hosts.items()}
     return Facts(
         mtus=_mtus(_mapping(data.get("mtu"))),
-        hosts={name: _each(values.pa, _mapping(host), "pa") for name, host in _mapping(data.get("hosts")).items()},
+        hosts={name: _each(values.pa, _mapping(host), "pa") for name, host in hosts.items()},
+        vlans={name: vid for name, vid in vlans.items() if vid},
         routers={
             name: {neighbour: _each(values.pa, _mapping(legs), neighbour) for neighbour in _mapping(legs)}
             for name, legs in _mapping(data.get("routers")).items()

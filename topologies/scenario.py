@@ -51,10 +51,11 @@ class Scenario:
             return address if address.version == 6 else _ipv6_of(address)
 
         moved = {pa.ip: other(pa).ip for nve in self.policy.nves for pa in nve.pas}
-        links = tuple(
-            FabricLink(*(replace(end, addresses=tuple(map(other, end.addresses))) for end in link.ends))
-            for link in self.fabric.links
-        )
+
+        def of_ipv6(end: Attachment) -> Attachment:
+            return replace(end, addresses=tuple(map(other, end.addresses)))
+
+        links = tuple(replace(link, a=of_ipv6(link.a), b=of_ipv6(link.b)) for link in self.fabric.links)
         policy = replace(
             self.policy,
             nves=tuple(replace(nve, pas=tuple(map(other, nve.pas))) for nve in self.policy.nves),
@@ -95,7 +96,8 @@ def build(part: ScenarioPart, path: Path, sha256: str) -> Scenario:
 def _policy(part: ScenarioPart) -> Policy:
     policy = Policy(
         nves=tuple(
-            Nve(name, tuple(host.pa), vendor=host.vendor, **dict(part.nve)) for name, host in part.hosts.items()
+            Nve(name, tuple(host.pa), vendor=host.vendor, vlan=host.vlan, **dict(part.nve))
+            for name, host in part.hosts.items()
         ),
         subnets=tuple(
             VirtualSubnet(
@@ -150,14 +152,15 @@ def _with_length(ca: Address, prefixes: list[Network]) -> Interface:
 def _links(part: ScenarioPart) -> Iterator[FabricLink]:
     """The links between hosts, then those of the routers; one between two routers is there once."""
     for a, b in part.links:
-        yield FabricLink(_attachment(a, part.hosts[a].pa), _attachment(b, part.hosts[b].pa))
+        yield FabricLink(_attachment(a, part.hosts[a].pa), _attachment(b, part.hosts[b].pa), part.hosts[a].vlan)
     done: set[str] = set()
     for router, legs in part.routers.items():
         done.add(router)
         for neighbour, addresses in legs.items():
             if neighbour not in done:
-                far = part.hosts[neighbour].pa if neighbour in part.hosts else part.routers[neighbour][router]
-                yield FabricLink(_attachment(router, addresses), _attachment(neighbour, far))
+                host = part.hosts.get(neighbour)
+                far, vlan = (host.pa, host.vlan) if host else (part.routers[neighbour][router], None)
+                yield FabricLink(_attachment(router, addresses), _attachment(neighbour, far), vlan)
 
 
 def _groups_of_ipv6(groups: SubnetGroups) -> SubnetGroups:

@@ -112,10 +112,14 @@ class NvePart(Part):
 
 
 class HostPart(Part):
-    """A provider host: its PA, or several, of either IP version (O5, O6), and whose make its NVE is (V3)."""
+    """A provider host: its PA, or several, of either IP version (O5, O6), and whose make its NVE is (V3).
+
+    `vlan` puts its uplink into a VLAN of the underlay: everything there has the outer tag (O4).
+    """
 
     pa: Pas = Field(examples=["pa: 192.168.1.10/24"])
     vendor: Vendor = Vendor.OURS
+    vlan: Vid | None = None
 
 
 class RulePart(Part):

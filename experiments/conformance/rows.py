@@ -89,7 +89,7 @@ ROWS = (
     _row("O1", "3.2", "desc", "frames travel in IP protocol 47 with an 8-byte GRE header"),
     _row("O2", "3.2", "desc", "the outer source MAC is that of the NVE"),
     _row("O3", "3.2", "desc", "the outer destination MAC is that of the next hop"),
-    _not_yet("O4", "3.2", "desc", "the outer frame may have an 802.1Q tag", "the underlay has no VLANs"),
+    _row("O4", "3.2", "desc", "the outer frame may have an 802.1Q tag"),
     _row("O5", "3.2", "desc", "the outer IP is version 4 or 6"),
     _row("O6", "3.2", "desc", "an NVE has one or more PAs; policy chooses"),
     _row("O7", "4.5", "desc", "CA and PA need not be of one IP version"),

@@ -104,13 +104,13 @@ class EbpfDataPlane:
             self._punts = PuntReader(self._object.maps["punts"], names)
         self._listeners = path_mtu_listeners()
         for interface in policy.interfaces:
-            self._object.attach_ingress("from_port", index[interface])
+            self._object.attach("from_port", index[interface])
             for family in ("ipv4", "ipv6"):  # bpf_fib_lookup asks for it
                 namespace.set_sysctl(f"{family}/conf/{interface}/forwarding", 1)
         for name in uplinks:
-            self._object.attach_ingress("from_uplink", index[name])
+            self._object.attach("from_uplink", index[name])
         if slow_path:
-            self._object.attach_ingress("from_slow_path", slow_path.exit)
+            self._object.attach("from_slow_path", slow_path.exit)
             self._slow_path = slow_path
             slow_path.serve(policy.nve)
         if self._memberships:

@@ -9,12 +9,19 @@ import ctypes as c
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-_INGRESS = 1  # BPF_TC_INGRESS
 _PIN_OWNER_ONLY = 0o700
+
+
+class Hook(IntEnum):
+    """Where at an interface a tc program is: BPF_TC_INGRESS, BPF_TC_EGRESS."""
+
+    INGRESS = 1
+    EGRESS = 2
 
 
 class BpfError(OSError):
@@ -217,13 +224,18 @@ class Object:
         for found in self.maps.values():
             check(libbpf().bpf_obj_pin(found.fd, str(directory / found.name).encode()), f"pin {found.name}")
 
-    def attach_ingress(self, program: str, ifindex: int) -> None:
-        """Attaches a program to the clsact ingress of an interface of the *current* network namespace."""
-        hook = _TcHook(c.sizeof(_TcHook), ifindex, _INGRESS, 0)
+    def attach(self, program: str, ifindex: int, at: Hook = Hook.INGRESS, *, before_others: bool = False) -> None:
+        """Attaches a program to the clsact qdisc of an interface of the *current* network namespace.
+
+        One that comes `before_others` lets them decide by returning TC_ACT_UNSPEC.
+        """
+        hook = _TcHook(c.sizeof(_TcHook), ifindex, at, 0)
         created = libbpf().bpf_tc_hook_create(c.byref(hook))
         if created != -17:  # EEXIST: somebody has made the clsact qdisc already
             check(created, f"clsact on interface {ifindex}")
-        opts = _TcOpts(sz=c.sizeof(_TcOpts), prog_fd=self.program(program), handle=1, priority=1)
+        opts = _TcOpts(
+            sz=c.sizeof(_TcOpts), prog_fd=self.program(program), handle=1, priority=1 if before_others else 2
+        )
         check(libbpf().bpf_tc_attach(c.byref(hook), c.byref(opts)), f"attach {program} to interface {ifindex}")
 
     def test_run(self, program: str, frame: bytes, ifindex: int, repeat: int = 1) -> Verdict:

@@ -26,6 +26,7 @@ from nvgre_node.namespace import NUD_VALID, netlink
 from nvgre_node.packet import packet_socket, path_mtu_listeners, receive
 from nvgre_node.policy import Address, LookupRecord, NvePolicy
 from nvgre_node.reassembly import reassembly_socket, receive_reassembled
+from nvgre_node.underlay_vlan import without_tag
 from nvgre_node.wire import octets
 
 _LOOK_AGAIN_SECONDS = 0.5
@@ -58,7 +59,8 @@ class LiveModel:
         interfaces = [*policy.interfaces, *uplinks]
         self._sockets = {name: self._stack.enter_context(packet_socket(name)) for name in interfaces}
         handlers: dict[socket.socket, Handler] = {
-            sock: partial(self._take, name) for name, sock in self._sockets.items()
+            sock: partial(self._take_tagged if policy.nve.vlan and name in uplinks else self._take, name)
+            for name, sock in self._sockets.items()
         }
         if policy.nve.fragments is Fragments.REASSEMBLE:
             whole = [self._stack.enter_context(reassembly_socket(family)) for family in _FAMILIES]
@@ -67,6 +69,11 @@ class LiveModel:
 
     def _take(self, interface: str, sock: socket.socket) -> None:
         self._handle(interface, receive(sock))
+
+    def _take_tagged(self, uplink: str, sock: socket.socket) -> None:
+        """A packet socket hears frames before the underlay's tag is off (O4)."""
+        if (frame := without_tag(receive(sock), self._state.policy.nve.vlan or 0)) is not None:
+            self._handle(uplink, frame)
 
     def _take_reassembled(self, uplink: str, sock: socket.socket) -> None:
         frame = receive_reassembled(sock, min(self._state.uplink_macs))

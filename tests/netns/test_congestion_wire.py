@@ -60,7 +60,7 @@ def counted(marker: Path, dataplane: str, address: str, **choices: Any) -> tuple
         programs = Object(marker)
         try:
             with router.inside():
-                programs.attach_ingress("mark", router.interface_index("r1-eth0"))
+                programs.attach("mark", router.interface_index("r1-eth0"))
             done = transfer(sender, receiver, address, SIZE if dataplane == "ebpf" else SIZE >> 4)
             assert done.completed
             return netstat(sender), netstat(receiver)

@@ -9,8 +9,8 @@ from nvgre_node.fabric import Attachment, Fabric, FabricLink, Route
 
 def link(a: str, b: str) -> FabricLink:
     """A link written as `host1 192.168.1.10/24`, on each side."""
-    ends = [Attachment(node, (IPv4Interface(address),)) for node, address in (a.split(), b.split())]
-    return FabricLink(*ends)
+    one, other = (Attachment(node, (IPv4Interface(address),)) for node, address in (a.split(), b.split()))
+    return FabricLink(one, other)
 
 
 def route(prefix: str, next_hop: str) -> Route:

@@ -119,7 +119,8 @@ Members = dict[Address, dict[str, tuple[Address, ...]]]
 
 def link(a: str, b: str) -> FabricLink:
     """A link written as `host1 192.168.1.10/24`, on each side."""
-    return FabricLink(*(Attachment(node, (IPv4Interface(address),)) for node, address in (a.split(), b.split())))
+    one, other = (Attachment(node, (IPv4Interface(address),)) for node, address in (a.split(), b.split()))
+    return FabricLink(one, other)
 
 
 CHAIN = Fabric(

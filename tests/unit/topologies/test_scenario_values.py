@@ -189,6 +189,16 @@ VALUES: list[Case] = [
         ["4:39: hosts.host1.vendor: 'mine' is not 'ours' or 'other'"],
     ),
     Case(
+        "a VLAN id that there is not",
+        {"pa: 192.168.0.1/24": "pa: 192.168.0.1/24, vlan: 4095"},
+        ["4:37: hosts.host1.vlan: a VLAN id of 4095 is too large (use 1 to 4094)"],
+    ),
+    Case(
+        "one end of a link in a VLAN",
+        {"pa: 192.168.0.1/24": "pa: 192.168.0.1/24, vlan: 10"},
+        ["6:9: links[0]: host1 is in VLAN 10, host2 in no VLAN (both ends of a link have the same vlan)"],
+    ),
+    Case(
         "a scenario name with a blank",
         {"name: net": "name: my net"},
         ["1:7: name: 'my net' is not a name (small letters, digits and underscores, a letter first)"],
