@@ -17,6 +17,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from nvgre_node import dataplane, namespace, probing
 from nvgre_node.choices import COPY
+from nvgre_node.dataplane import capability
 from nvgre_node.dataplane.base import Punted
 from nvgre_node.errors import BadInputError, MissingError
 from nvgre_node.fabric import MulticastRoute, Route
@@ -244,6 +245,7 @@ class ProviderHost(NamespacedNode):
 
     def _attach(self, name: str) -> None:
         self.dataplane = dataplane.create(name, lambda: self.run.bpf_directory() / self.name)
+        capability.check(self.policy, name, self.dataplane.capabilities)
         with self.inside():
             self.dataplane.attach(self.policy, self.uplinks)
 

@@ -95,7 +95,8 @@ class Nve:
     `clamp_mss` lowers the MSS that VMs announce when they open TCP connections to what fits the path. `pcp_to_dscp` has
     the priority (PCP) of the outermost tag that a VM's frame loses choose the outer DSCP; others are up to `dscp` (I5).
     `learning` is how many seconds an NVE keeps what it learnt from packets of where a MAC address is that no record
-    knows (T8); 0: none. `vlan` is the VLAN id of its uplink, or None (O4).
+    knows (T8); 0: none. `vlan` is the VLAN id of its uplink, or None (O4). `dataplane`
+    is what implements it, or None where the network decides.
     """
 
     host: str
@@ -116,6 +117,7 @@ class Nve:
     pcp_to_dscp: Mapping[int, int] = field(default_factory=dict, hash=False)
     learning: int = 0
     vlan: int | None = None
+    dataplane: str | None = None
 
     def pas_of(self, version: int) -> tuple[Address, ...]:
         """Its PAs of an IP version."""

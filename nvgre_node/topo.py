@@ -24,13 +24,15 @@ class NvgreTopo(Topo):
             multicast = fabric.multicast_routes(router, policy.group_members)
             self._add_node(router, FabricRouter, routes=fabric.routes(router), multicast=multicast)
         for nve in policy.nves:
-            own = {"policy": policy.for_host(nve.host), "routes": fabric.routes(nve.host), "dataplane": dataplane}
+            own = {"policy": policy.for_host(nve.host), "routes": fabric.routes(nve.host)}
+            own["dataplane"] = nve.dataplane or dataplane
             self._add_node(nve.host, ProviderHost, **own)
         for name, vms in policy.machines.items():
             gateways = policy.gateways_of(vms[0]) if vms[0].vid is None else ()
             # What a gateway forwards has been in a tunnel before, and the kernel puts no GSO packet into a second one.
             forwards = any(vm.record is RecordType.GATEWAY_WILDCARD for vm in vms)
-            own = {"vms": vms, "gateways": gateways, "offloads": dataplane not in WITHOUT_OFFLOADS and not forwards}
+            below = policy.nve(vms[0].host).dataplane or dataplane
+            own = {"vms": vms, "gateways": gateways, "offloads": below not in WITHOUT_OFFLOADS and not forwards}
             self._add_node(name, TenantVM, **own)
         for link in fabric.links:
             addresses1, addresses2 = ([str(address) for address in end.addresses] for end in link.ends)

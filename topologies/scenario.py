@@ -96,7 +96,7 @@ def build(part: ScenarioPart, path: Path, sha256: str) -> Scenario:
 def _policy(part: ScenarioPart) -> Policy:
     policy = Policy(
         nves=tuple(
-            Nve(name, tuple(host.pa), vendor=host.vendor, vlan=host.vlan, **dict(part.nve))
+            Nve(name, tuple(host.pa), **host.model_dump(exclude={"pa"}), **dict(part.nve))
             for name, host in part.hosts.items()
         ),
         subnets=tuple(

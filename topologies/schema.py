@@ -114,12 +114,14 @@ class NvePart(Part):
 class HostPart(Part):
     """A provider host: its PA, or several, of either IP version (O5, O6), and whose make its NVE is (V3).
 
-    `vlan` puts its uplink into a VLAN of the underlay: everything there has the outer tag (O4).
+    `vlan` puts its uplink into a VLAN of the underlay: everything there has the outer tag (O4). `dataplane` is what
+    implements its NVE, whatever the other hosts have.
     """
 
     pa: Pas = Field(examples=["pa: 192.168.1.10/24"])
     vendor: Vendor = Vendor.OURS
     vlan: Vid | None = None
+    dataplane: Annotated[str | None, PlainValidator(values.dataplane)] = None
 
 
 class RulePart(Part):

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from nvgre_node.acl import PROTOCOLS
 from nvgre_node.choices import COPY, Dscp
+from nvgre_node.dataplane import DATAPLANES
 from nvgre_node.groups import is_administratively_scoped
 from nvgre_node.policy import Address, Interface, Network
 from nvgre_node.wire import VSID_FIRST, VSID_LAST, check_vsid
@@ -66,6 +67,13 @@ def text(value: object) -> str:
     if not value.strip():
         raise BadValueError("is empty")
     return value
+
+
+def dataplane(value: object) -> str:
+    """The name of a data plane."""
+    if (found := text(value)) not in DATAPLANES:
+        raise BadValueError(f"there is no data plane {found}", f"there are: {', '.join(DATAPLANES)}")
+    return found
 
 
 def line(value: object) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
+from nvgre_node.dataplane.capability import Capability
 from nvgre_node.policy import Address, LookupRecord, NvePolicy
 
 
@@ -108,6 +109,7 @@ class DataPlane(Protocol):
     """The NVE of one provider host. Its methods run inside that host's network namespace."""
 
     name: str
+    capabilities: frozenset[Capability]
 
     def attach(self, policy: NvePolicy, uplinks: tuple[str, ...]) -> None:
         """Puts the policy into force on the ports it names and on these uplinks; all of them exist and are up."""

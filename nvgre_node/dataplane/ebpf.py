@@ -14,6 +14,7 @@ from nvgre_node.choices import (
 from nvgre_node.dataplane import acl_map
 from nvgre_node.dataplane.base import NO_SUBNET, Punted, Sighted, SubnetCounters
 from nvgre_node.dataplane.build import object_file
+from nvgre_node.dataplane.capability import EVERYTHING
 from nvgre_node.dataplane.layouts import (
     AGE,
     EVERY_MAC,
@@ -58,6 +59,7 @@ class EbpfDataPlane:
     """The NVE of one provider host as tc-BPF programs. Its maps are pinned under `directory`."""
 
     name = "ebpf"
+    capabilities = EVERYTHING
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

@@ -19,6 +19,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from nvgre_node.choices import Fragments
 from nvgre_node.dataplane import model
 from nvgre_node.dataplane.base import NO_SUBNET, PUNT, Drop, Punted, Sighted, SubnetCounters
+from nvgre_node.dataplane.capability import EVERYTHING
 from nvgre_node.dataplane.serve import Handler, Server
 from nvgre_node.groups import group_mac
 from nvgre_node.multicast import Memberships
@@ -38,6 +39,7 @@ class LiveModel:
     """The NVE of one provider host as a thread that calls `model.handle`."""
 
     name = "model"
+    capabilities = EVERYTHING
 
     def __init__(self) -> None:
         self._stack = ExitStack()

@@ -23,6 +23,7 @@ PURE = (
     "outer",
     "errors",
     "dataplane/base",
+    "dataplane/capability",
     "dataplane/layouts",
     "dataplane/model/*",
 )

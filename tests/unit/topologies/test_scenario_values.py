@@ -194,6 +194,11 @@ VALUES: list[Case] = [
         ["4:37: hosts.host1.vlan: a VLAN id of 4095 is too large (use 1 to 4094)"],
     ),
     Case(
+        "a data plane that there is not",
+        {"pa: 192.168.0.1/24": "pa: 192.168.0.1/24, dataplane: dpdk"},
+        ["4:42: hosts.host1.dataplane: there is no data plane dpdk (there are: ebpf, model)"],
+    ),
+    Case(
         "one end of a link in a VLAN",
         {"pa: 192.168.0.1/24": "pa: 192.168.0.1/24, vlan: 10"},
         ["6:9: links[0]: host1 is in VLAN 10, host2 in no VLAN (both ends of a link have the same vlan)"],
