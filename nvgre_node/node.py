@@ -244,7 +244,8 @@ class ProviderHost(NamespacedNode):
         return {}
 
     def _attach(self, name: str) -> None:
-        self.dataplane = dataplane.create(name, lambda: self.run.bpf_directory() / self.name)
+        pins, folder = (lambda: self.run.bpf_directory() / self.name), self.run.directory / name / self.name
+        self.dataplane = dataplane.create(name, pins, folder)
         capability.check(self.policy, name, self.dataplane.capabilities)
         with self.inside():
             self.dataplane.attach(self.policy, self.uplinks)

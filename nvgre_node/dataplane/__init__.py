@@ -8,16 +8,19 @@ from nvgre_node.errors import BadInputError
 
 DATAPLANES = {
     "ebpf": "tc-BPF programs on ports and uplinks: everything in RFC 7637, at kernel speed",
+    "ovs": "Open vSwitch with OpenFlow, one per host: the independent peer; in the kernel or in user space",
     "model": "the executable specification on packet sockets: slow; change a line of Python, watch the wire",
 }
 """The data planes there are, and what each is, by name."""
 
-WITHOUT_OFFLOADS = frozenset({"model"})
+WITHOUT_OFFLOADS = frozenset({"model", "ovs"})
 """Data planes that need frames as they are on the wire: cut to size, and with their checksums in place."""
 
 
-def create(name: str, pin_directory: Callable[[], Path]) -> DataPlane:
-    """A data plane by name, not yet attached; `pin_directory` makes one for it on a BPF file system, if it wants one.
+def create(name: str, pin_directory: Callable[[], Path], folder: Path) -> DataPlane:
+    """A data plane by name, not yet attached.
+
+    `pin_directory` makes one for it on a BPF file system, if it wants one; `folder` is its own, yet to be made.
 
     Raises:
         BadInputError: there is none of that name.
@@ -30,4 +33,8 @@ def create(name: str, pin_directory: Callable[[], Path]) -> DataPlane:
         from nvgre_node.dataplane.live import LiveModel
 
         return LiveModel()
+    if name == "ovs":
+        from nvgre_node.dataplane.ovs import OvsDataPlane
+
+        return OvsDataPlane(folder)
     raise BadInputError(f"there is no data plane {name!r}; there are: {', '.join(DATAPLANES)}")
