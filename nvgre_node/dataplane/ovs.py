@@ -154,7 +154,7 @@ class OvsDataPlane:
     def counters(self) -> dict[int, SubnetCounters]:
         """Counters since attach, by VSID; NO_SUBNET holds what could be given to none that flows could see."""
         with self._daemons.control() as control:
-            control.call("revalidator/wait")  # until what the datapath has counted is with the flows
+            control.call("revalidator/purge")  # so that what the datapath has counted is with the flows
         found = openflow.counts(self._daemons.socket(BRIDGE))
         for bridge in self._underlays.values():
             found += openflow.counts(self._daemons.socket(bridge))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from nvgre_node.choices import Neighbours, RecordType
 from nvgre_node.dataplane.base import Drop
-from nvgre_node.dataplane.openvswitch.pipeline import GROUP, Kind, Reg, Table, View, cookie, drops, flow, is_, onward
+from nvgre_node.dataplane.openvswitch.pipeline import GROUP, Kind, Reg, Table, View, again, cookie, drops, flow, is_, onward
 from nvgre_node.policy import UNKNOWN_CA, Address, LookupRecord
 from nvgre_node.routing import ROUTER_MAC
 
@@ -78,12 +78,13 @@ def _answers(
         return
     flags = _OVERRIDE | (_ROUTER if is_router else 0)
     to_asker = ["move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[]", "move:NXM_NX_IPV6_SRC[]->NXM_NX_IPV6_DST[]"]
-    yield flow(
-        Table.ANSWER, priority, match, [*to_asker, *_advertisement(address, mac, flags | _SOLICITED), *BACK], counts
-    )
+    solicited = [*to_asker, *_advertisement(address, mac, flags | _SOLICITED)]
+    yield flow(Table.ANSWER, priority, match, solicited, counts)
     to_all = [f"set_field:{_ALL_NODES_MAC}->eth_dst", f"set_field:{_ALL_NODES}->ipv6_dst"]
     nobody = [*match, "ipv6_src=::"]  # who asks has no address yet
-    yield flow(Table.ANSWER, priority + 1, nobody, [*to_all, *_advertisement(address, mac, flags), *BACK], counts)
+    yield flow(Table.ANSWER, priority + 1, nobody, [*to_all, *_advertisement(address, mac, flags)], counts)
+    made = [is_(Reg.TO_VSID, vsid), f"dl_src={mac}", *_NA, f"nd_target={address}"]
+    yield flow(Table.ADVERTISE, 100, made, [f"set_field:{mac}->nd_tll", *BACK])
 
 
 def _reply(address: Address, mac: str) -> list[str]:
@@ -105,5 +106,5 @@ def _advertisement(address: Address, mac: str, flags: int) -> list[str]:
         "set_field:136->icmpv6_type",
         f"set_field:0x{flags << 24:x}->nd_reserved",
         "set_field:2->nd_options_type",
-        f"set_field:{mac}->nd_tll",
+        again(Table.ADVERTISE),  # the target's MAC address can be set only in what is an advertisement already
     ]

@@ -24,23 +24,24 @@ class Table(IntEnum):
     CHECK_CA = 3
     ACL_OUT = 4
     ANSWER = 5
-    SEND = 6
-    ROUTE = 7
-    NEXT_HOP = 8
-    ROUTED = 9
-    RECORDS = 10
-    UNKNOWN = 11
-    FLOOD = 12
-    SOURCE_PA = 13
-    PA_OF_FLOW = 14
-    FLOW_ID = 15
-    TUNNEL = 16
-    CONGESTION = 17
-    RECEIVE = 18
-    LOCAL_COPIES = 19
-    ACL_IN = 20
-    COUNT = 21
-    DELIVER = 22
+    ADVERTISE = 6
+    SEND = 7
+    ROUTE = 8
+    NEXT_HOP = 9
+    ROUTED = 10
+    RECORDS = 11
+    UNKNOWN = 12
+    FLOOD = 13
+    SOURCE_PA = 14
+    PA_OF_FLOW = 15
+    FLOW_ID = 16
+    TUNNEL = 17
+    CONGESTION = 18
+    RECEIVE = 19
+    LOCAL_COPIES = 20
+    ACL_IN = 21
+    COUNT = 22
+    DELIVER = 23
 
 
 class Reg(StrEnum):

@@ -28,6 +28,7 @@ _GROUPS = 0x1 | 0x4 | 0x40 | 0x400  # RTMGRP_LINK, _NEIGH, _IPV4_ROUTE, _IPV6_RO
 _IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200
 _AGING_SECONDS = 3600  # the longest there is; every change of a neighbour begins it anew
 _BUFFER = 1 << 16
+_EVERYTHING = 0  # prefix length: Open vSwitch takes routes only to what an address of the interface is on one link with
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def lend_addresses(uplink: str, bridge: str) -> None:
                 address = found.get("address")
                 if not ip_address(address).is_link_local:
                     flags = _IFA_F_NOPREFIXROUTE | (_IFA_F_NODAD if family == socket.AF_INET6 else 0)
-                    ip.addr("add", index=own, address=address, prefixlen=found["prefixlen"], flags=flags)
+                    ip.addr("add", index=own, address=address, prefixlen=_EVERYTHING, flags=flags)
 
 
 def prepare(control: Rpc) -> None:
