@@ -16,7 +16,7 @@ from nvgre_node import namespace
 from nvgre_node.choices import COPY
 from nvgre_node.dataplane.base import NO_SUBNET, Drop, Punted, Sighted, SubnetCounters
 from nvgre_node.dataplane.capability import Capability
-from nvgre_node.dataplane.openvswitch import bridges, datapath, flows, openflow, underlay
+from nvgre_node.dataplane.openvswitch import bridges, datapath, flows, openflow, sending, underlay
 from nvgre_node.dataplane.openvswitch.bridges import Bridge, Interface
 from nvgre_node.dataplane.openvswitch.daemons import Daemons
 from nvgre_node.dataplane.openvswitch.pipeline import FIRST_PORT, TUNNEL_PORTS, Kind, View, counted
@@ -112,6 +112,9 @@ class OvsDataPlane:
         if self._native:
             with self._daemons.control() as control:
                 prepare(control)
+            self._daemons.widen()
+            groups = ["ovs-ofctl", "-O", "OpenFlow14", "add-groups", self._address(BRIDGE), "-"]
+            self._daemons.run(*groups, given=list(sending.groups()))
         for uplink, bridge in underlays.items():
             lend_addresses(uplink, bridge)
             self._replace(bridge, list(underlay.flows(self._policy, macs[uplink])))
@@ -137,6 +140,10 @@ class OvsDataPlane:
             "-",
         ]
         self._daemons.run(*command, given=wanted)
+
+    def _address(self, bridge: str) -> str:
+        """A bridge as ovs-ofctl calls it."""
+        return f"unix:{self._daemons.socket(bridge)}"
 
     def _look_around(self) -> None:
         """The kernel has said something: a new way, or a path MTU that flows have to mind."""

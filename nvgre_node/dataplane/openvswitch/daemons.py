@@ -16,6 +16,7 @@ from pathlib import Path
 from nvgre_node.dataplane.openvswitch.bridges import prepare
 from nvgre_node.dataplane.openvswitch.jsonrpc import Rpc
 from nvgre_node.errors import MissingError
+from nvgre_node.packet import receive_more
 from nvgre_node.waiting import wait_until
 
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
@@ -62,8 +63,10 @@ class Daemons:
         """Starts a daemon in the foreground of a session of its own, where no terminal's Ctrl-C reaches it."""
         own = [f"--{kind}={self.folder / name}.{end}" for kind, end in _FILES.items()]
         command = [name, *arguments, *own, "-vconsole:off"]
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        daemon = subprocess.Popen(command, env=self._environment, start_new_session=True, **quiet)
+        nowhere = subprocess.DEVNULL
+        daemon = subprocess.Popen(
+            command, env=self._environment, start_new_session=True, stdin=nowhere, stdout=nowhere, stderr=nowhere
+        )
         self._running.append(daemon)
         wait_until(lambda: self._listens(daemon, name), f"{name} to listen", timeout=_START_SECONDS)
 
@@ -82,6 +85,13 @@ class Daemons:
     def control(self, name: str = "ovs-vswitchd") -> Rpc:
         """A connection to a daemon, for what `ovs-appctl` can ask; a context manager."""
         return Rpc(self.folder / f"{name}.ctl")
+
+    def widen(self) -> None:
+        """Lets packets wait for ovs-vswitchd as they do for our own packet sockets, not only as many as the kernel's default.
+
+        Each flow that is new costs user space time, and meanwhile packets that come in a burst would be lost.
+        """
+        receive_more(self._running[-1].pid)
 
     def run(self, *command: str, given: Sequence[str] = ()) -> str:
         """Runs a tool of Open vSwitch on this instance, with lines on its standard input, and returns what it prints."""

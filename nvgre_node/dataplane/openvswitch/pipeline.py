@@ -66,6 +66,9 @@ TUNNEL_PORTS = {4: 1, 6: 2}
 FIRST_PORT = 10
 """The OpenFlow port of the first interface that is a VM's port; the others follow."""
 
+MARK_CE, MARK_ECT_1 = 1, 2
+"""Marks of packets between the bridge of the VMs and that of an uplink: their outer ECN is to be, or was, this."""
+
 _KIND_SHIFT, _DROPS = 32, 0x100
 
 

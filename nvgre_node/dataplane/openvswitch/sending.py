@@ -8,6 +8,7 @@ from nvgre_node.choices import FlowIds, PaChoice, UnknownUnicast
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.dataplane.openvswitch.pipeline import (
     GROUP,
+    MARK_CE,
     TUNNEL_PORTS,
     Kind,
     Reg,
@@ -27,7 +28,7 @@ from nvgre_node.policy import Address, LookupRecord
 from nvgre_node.routing import ROUTER_MAC
 from nvgre_node.wire import ETHERNET_BYTES, OVERHEAD
 
-_HASHES = {  # by match, with what its flows differ in; a datagram's fragments hash alike
+_HASHES = {  # by match, what FlowIDs follow from; a datagram's fragments hash alike
     ("ip", "ip_frag=yes"): "symmetric_l3",
     ("ipv6", "ip_frag=yes"): "symmetric_l3",
     ("ip", "ip_frag=no"): "symmetric_l3l4+udp",
@@ -36,6 +37,22 @@ _HASHES = {  # by match, with what its flows differ in; a datagram's fragments h
 }
 _FLOW_ID_BASIS, _PA_BASIS = 1024, 7637
 """Two, so that FlowID and PA of a flow do not follow from each other."""
+
+_ENTROPY, _ANEW = 1, 2
+"""Groups of type `select`: one bucket per FlowID, by the datapath's hash of a flow; and buckets that are all alike.
+
+Where one is passed, the datapath looks the frame up anew, and only there are frames that fit counted apart from those that
+do not. With a hash in flows' own actions, each TCP or UDP flow would need a flow of its own in the datapath. Copies go
+without: behind such a look-up nothing more is done to the original.
+"""
+
+
+def groups() -> Iterator[str]:
+    """The groups that flows use where Open vSwitch makes outer headers itself."""
+    onward_ = again(Table.TUNNEL)
+    ids = ",".join(f"bucket=actions=set_field:{number}/0xff->tun_id,{onward_}" for number in range(256))
+    yield f"group_id={_ENTROPY},type=select,selection_method=dp_hash,{ids}"
+    yield f"group_id={_ANEW},type=select,selection_method=dp_hash" + f",bucket=actions={onward_}" * 2
 
 
 def flows(view: View) -> Iterator[str]:
@@ -116,7 +133,7 @@ def _flood(view: View) -> Iterator[str]:
 
 def _copies(view: View, vsid: int, pas: tuple[Address, ...]) -> list[str]:
     ways = (_into_tunnel(view, pa, vsid) for pa in pas)
-    return [*(copied(*way) for way in ways if way), again(Table.LOCAL_COPIES)]
+    return [load(Reg.COPY, 1), *(copied(*way) for way in ways if way), again(Table.LOCAL_COPIES)]
 
 
 def _source_pas(view: View) -> Iterator[str]:
@@ -133,8 +150,8 @@ def _source_pas(view: View) -> Iterator[str]:
                 yield flow(Table.PA_OF_FLOW, 100, [leaves, is_(Reg.PA, number)], _from_pa(pa))
             continue
         for number, port in view.numbered:
-            if pa := view.policy.fixed_source_pa(port, version):
-                yield flow(Table.SOURCE_PA, 100, [leaves, is_(Reg.FROM, number)], _from_pa(pa))
+            if (fixed := view.policy.fixed_source_pa(port, version)) is not None:
+                yield flow(Table.SOURCE_PA, 100, [leaves, is_(Reg.FROM, number)], _from_pa(fixed))
 
 
 def _from_pa(pa: Address) -> list[str]:
@@ -143,17 +160,30 @@ def _from_pa(pa: Address) -> list[str]:
 
 def _flow_ids(view: View) -> Iterator[str]:
     """The lower 8 bits of the key: a hash of the inner flow (G8), or nothing (G9)."""
-    if view.policy.nve.flow_ids is FlowIds.NONE:
-        yield flow(Table.FLOW_ID, 0, [], [onward(Table.TUNNEL)])
-        return
-    for match, fields in _HASHES.items():
-        entropy = f"multipath({fields},{_FLOW_ID_BASIS},hrw,256,0,NXM_NX_TUN_ID[0..7])"
-        yield flow(Table.FLOW_ID, 100 if match else 0, match, [entropy, onward(Table.TUNNEL)])
+    by_flow = view.policy.nve.flow_ids is FlowIds.FLOW
+    for copy in (0, 1):
+        anew = view.native and not copy
+        for match, fields in _HASHES.items():
+            entropy = f"multipath({fields},{_FLOW_ID_BASIS},hrw,256,0,NXM_NX_TUN_ID[0..7])"
+            actions = [entropy] * by_flow + [f"group:{_ANEW}" if anew else onward(Table.TUNNEL)]
+            if anew and by_flow and "ip_frag=no" in match:
+                actions = [f"group:{_ENTROPY}"]
+            yield flow(Table.FLOW_ID, 100 if match else 90, [is_(Reg.COPY, copy), *match], actions)
 
 
 def _tunnels(view: View) -> Iterator[str]:
-    """Out it goes, unless it does not fit. Open vSwitch counts either way both, so what does not fit has no count."""
-    yield flow(Table.TUNNEL, 110, [f"{Reg.TOO_BIG}=0x1/0x1"], [])
+    """Out it goes, unless it does not fit.
+
+    Open vSwitch writes the inner ECN outside, but ECT(0) for CE (RFC 3168). Where flows see the outer header, a mark tells
+    them of the difference (`underlay`), for RFC 6040's sake.
+    """
+    out, too_big = "output:NXM_NX_REG6[]", [f"{Reg.TOO_BIG}=0x1/0x1"]
+    yield flow(Table.TUNNEL, 120, too_big, [])  # without a new look-up, all would be counted: no count beats a wrong one
     for vsid in view.policy.vsids:
-        out = ["output:NXM_NX_REG6[]"]
-        yield flow(Table.TUNNEL, 100, [is_(Reg.VSID, vsid)], out, cookie(Kind.ENCAPSULATED, vsid))
+        subnet, counts = is_(Reg.VSID, vsid), cookie(Kind.ENCAPSULATED, vsid)
+        if view.native:
+            yield drops(Table.TUNNEL, 130, [subnet, is_(Reg.COPY, 0), *too_big], Drop.TOO_BIG, vsid)
+        for ip in ("ip", "ipv6") if view.native else ():
+            marked = [f"set_field:{MARK_CE}->pkt_mark", out, "set_field:0->pkt_mark"]
+            yield flow(Table.TUNNEL, 110, [subnet, ip, "nw_ecn=3"], marked, counts)
+        yield flow(Table.TUNNEL, 100, [subnet], [out], counts)

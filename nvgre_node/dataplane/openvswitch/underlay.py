@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from nvgre_node.choices import Ecn
 from nvgre_node.dataplane.base import NO_SUBNET, Drop
-from nvgre_node.dataplane.openvswitch.pipeline import cookie
+from nvgre_node.dataplane.openvswitch.pipeline import MARK_CE, MARK_ECT_1, cookie
 from nvgre_node.policy import Address, NvePolicy
 
 UPLINK = 1
@@ -27,7 +28,13 @@ def flows(policy: NvePolicy, mac: str) -> Iterator[str]:
             field = _FIELD[group.version][1].replace("nw", "ip")
             yield from _arriving(policy, group, f"set_field:{mac}->eth_dst,set_field:{own}->{field},LOCAL")
     for ip, _ in _FIELD.values():
-        yield f"cookie=0,priority=10,in_port=LOCAL,{ip},nw_proto=47,actions=output:{UPLINK}"
+        leaving = f"in_port=LOCAL,{ip},nw_proto=47"
+        if policy.nve.ecn is Ecn.ZERO:
+            yield f"cookie=0,priority=20,{leaving},actions=set_field:0->ip_ecn,output:{UPLINK}"
+        else:
+            congested = "set_field:0->pkt_mark,set_field:3->ip_ecn"
+            yield f"cookie=0,priority=20,{leaving},pkt_mark={MARK_CE},actions={congested},output:{UPLINK}"
+            yield f"cookie=0,priority=10,{leaving},actions=output:{UPLINK}"
 
 
 def _arriving(policy: NvePolicy, destination: Address, actions: str) -> Iterator[str]:
@@ -38,4 +45,6 @@ def _arriving(policy: NvePolicy, destination: Address, actions: str) -> Iterator
         tag, untag = f"dl_vlan={policy.nve.vlan}", "pop_vlan,"
     match = f"in_port={UPLINK},{tag},{ip},nw_proto=47,{field}={destination}"
     yield f"cookie=0,priority=20,{match},ip_frag=no,actions={untag}{actions}"
+    marked = f"set_field:{MARK_ECT_1}->pkt_mark"
+    yield f"cookie=0,priority=30,{match},ip_frag=no,nw_ecn=1,actions={marked},{untag}{actions}"
     yield f"cookie=0x{cookie(Drop.OUTER_FRAGMENT, NO_SUBNET):x},priority=20,{match},ip_frag=yes,actions=drop"  # F2
