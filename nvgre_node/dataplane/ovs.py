@@ -113,7 +113,7 @@ class OvsDataPlane:
             with self._daemons.control() as control:
                 prepare(control)
             self._daemons.widen()
-            groups = ["ovs-ofctl", "-O", "OpenFlow14", "add-groups", self._address(BRIDGE), "-"]
+            groups = ["ovs-ofctl", "-O", "OpenFlow15", "add-groups", self._address(BRIDGE), "-"]
             self._daemons.run(*groups, given=list(sending.groups()))
         for uplink, bridge in underlays.items():
             lend_addresses(uplink, bridge)

@@ -1,8 +1,8 @@
-"""What the NVE itself answers: ARP and Neighbour Discovery, for the router, and for VMs where it is their proxy (S2). Pure.
+"""What the NVE itself answers: ARP and Neighbour Discovery, for the router, and for VMs if it is their proxy (S2). Pure.
 
-The question becomes the answer: fields are swapped and set in place, and the frame goes back where it came from. In user
-space Open vSwitch can do that to a Neighbour Solicitation too (its flags, and the type of its option); where the kernel
-forwards, it cannot, and does it in user space.
+The question becomes the answer: fields are swapped and set in place, and the frame goes back where it came from. So
+the answer has the options that the question had, and a solicitation that does not say who asks, as those to a group
+must (RFC 4861 section 4.3), is left to the VM that it is about.
 """
 
 from __future__ import annotations
@@ -81,8 +81,9 @@ def _answers(
     solicited = [*to_asker, *_advertisement(address, mac, flags | _SOLICITED)]
     yield flow(Table.ANSWER, priority, match, solicited, counts)
     to_all = [f"set_field:{_ALL_NODES_MAC}->eth_dst", f"set_field:{_ALL_NODES}->ipv6_dst"]
+    yield flow(Table.ANSWER, priority + 1, [*match, "nd_sll=00:00:00:00:00:00"], [onward(Table.SEND)])
     nobody = [*match, "ipv6_src=::"]  # who asks has no address yet
-    yield flow(Table.ANSWER, priority + 1, nobody, [*to_all, *_advertisement(address, mac, flags)], counts)
+    yield flow(Table.ANSWER, priority + 2, nobody, [*to_all, *_advertisement(address, mac, flags)], counts)
     made = [is_(Reg.TO_VSID, vsid), f"dl_src={mac}", *_NA, f"nd_target={address}"]
     yield flow(Table.ADVERTISE, 100, made, [f"set_field:{mac}->nd_tll", *BACK])
 

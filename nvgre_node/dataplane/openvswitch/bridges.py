@@ -58,7 +58,7 @@ def _bridge(bridge: Bridge, datapath: str) -> list[dict[str, Any]]:
         "name": bridge.name,
         "datapath_type": datapath,
         "fail_mode": "secure",
-        "protocols": ["set", ["OpenFlow13", "OpenFlow14"]],
+        "protocols": ["set", ["OpenFlow13", "OpenFlow14", "OpenFlow15"]],
         "ports": ["set", [["named-uuid", _uuid(f"port_{bridge.name}_{port.name}")] for port in ports]],
         "other_config": _map({"hwaddr": bridge.mac} if bridge.mac else {}),
     }

@@ -36,12 +36,11 @@ class Table(IntEnum):
     PA_OF_FLOW = 15
     FLOW_ID = 16
     TUNNEL = 17
-    CONGESTION = 18
-    RECEIVE = 19
-    LOCAL_COPIES = 20
-    ACL_IN = 21
-    COUNT = 22
-    DELIVER = 23
+    RECEIVE = 18
+    LOCAL_COPIES = 19
+    ACL_IN = 20
+    COUNT = 21
+    DELIVER = 22
 
 
 class Reg(StrEnum):
@@ -66,8 +65,8 @@ TUNNEL_PORTS = {4: 1, 6: 2}
 FIRST_PORT = 10
 """The OpenFlow port of the first interface that is a VM's port; the others follow."""
 
-MARK_CE, MARK_ECT_1 = 1, 2
-"""Marks of packets between the bridge of the VMs and that of an uplink: their outer ECN is to be, or was, this."""
+MARK_CE = 1
+"""The mark of packets that go from the bridge of the VMs to that of an uplink, and whose outer ECN is to be CE."""
 
 _KIND_SHIFT, _DROPS = 32, 0x100
 

@@ -11,7 +11,6 @@ from nvgre_node.choices import UnknownUnicast
 from nvgre_node.dataplane.base import NO_SUBNET, Drop
 from nvgre_node.dataplane.openvswitch.pipeline import (
     GROUP,
-    MARK_ECT_1,
     TAGGED,
     TUNNEL_PORTS,
     Kind,
@@ -35,7 +34,7 @@ def flows(view: View) -> Iterator[str]:
     """Everything that arrives by a tunnel. Its FlowID is no part of any match (G10)."""
     for vsid in view.policy.vsids:
         subnet = f"tun_id=0x{vsid << 8:x}/0xffffff00"
-        entered = [load(Reg.VSID, vsid), load(Reg.TO_VSID, vsid), onward(Table.CONGESTION)]
+        entered = [load(Reg.VSID, vsid), load(Reg.TO_VSID, vsid), onward(Table.RECEIVE)]
         for tunnel in TUNNEL_PORTS.values():
             for pa in view.policy.senders[vsid]:
                 yield flow(Table.ARRIVE, 60, [f"in_port={tunnel}", subnet, f"{tun('src', pa)}={pa}"], entered)
@@ -45,17 +44,6 @@ def flows(view: View) -> Iterator[str]:
         for reserved in (f"tun_id=0/0x{0x100000000 - (VSID_FIRST << 8):x}", "tun_id=0xffffff00/0xffffff00"):  # V1, V2
             yield drops(Table.ARRIVE, 40, [f"in_port={tunnel}", reserved], Drop.RESERVED_VSID, NO_SUBNET)
         yield drops(Table.ARRIVE, 30, [f"in_port={tunnel}"], Drop.UNKNOWN_VSID, NO_SUBNET)  # T6
-
-
-    yield from _congestion(view)
-
-
-def _congestion(view: View) -> Iterator[str]:
-    """RFC 6040: an outer ECT(1) goes in where the inner one is ECT(0). The rest of its table Open vSwitch does itself."""
-    for ip in ("ip", "ipv6") if view.native else ():
-        match = [f"pkt_mark={MARK_ECT_1}", ip, "nw_ecn=2"]
-        yield flow(Table.CONGESTION, 100, match, ["set_field:1->ip_ecn", onward(Table.RECEIVE)])
-    yield flow(Table.CONGESTION, 0, [], [onward(Table.RECEIVE)])
 
 
 def _in_subnet(view: View, vsid: int) -> Iterator[str]:

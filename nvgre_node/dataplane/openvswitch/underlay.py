@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from nvgre_node.choices import Ecn
 from nvgre_node.dataplane.base import NO_SUBNET, Drop
-from nvgre_node.dataplane.openvswitch.pipeline import MARK_CE, MARK_ECT_1, cookie
+from nvgre_node.dataplane.openvswitch.pipeline import MARK_CE, cookie
 from nvgre_node.policy import Address, NvePolicy
 
 UPLINK = 1
@@ -45,6 +45,4 @@ def _arriving(policy: NvePolicy, destination: Address, actions: str) -> Iterator
         tag, untag = f"dl_vlan={policy.nve.vlan}", "pop_vlan,"
     match = f"in_port={UPLINK},{tag},{ip},nw_proto=47,{field}={destination}"
     yield f"cookie=0,priority=20,{match},ip_frag=no,actions={untag}{actions}"
-    marked = f"set_field:{MARK_ECT_1}->pkt_mark"
-    yield f"cookie=0,priority=30,{match},ip_frag=no,nw_ecn=1,actions={marked},{untag}{actions}"
     yield f"cookie=0x{cookie(Drop.OUTER_FRAGMENT, NO_SUBNET):x},priority=20,{match},ip_frag=yes,actions=drop"  # F2
