@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
@@ -19,16 +20,25 @@ from nvgre_node.dataplane.capability import Capability
 from nvgre_node.dataplane.openvswitch import bridges, datapath, flows, openflow, sending, underlay
 from nvgre_node.dataplane.openvswitch.bridges import Bridge, Interface
 from nvgre_node.dataplane.openvswitch.daemons import Daemons
-from nvgre_node.dataplane.openvswitch.pipeline import FIRST_PORT, TUNNEL_PORTS, Kind, View, counted
+from nvgre_node.dataplane.openvswitch.pipeline import (
+    CONGESTED_PORTS,
+    FIRST_PORT,
+    TUNNEL_PORTS,
+    Kind,
+    View,
+    congested_ttl,
+    counted,
+)
 from nvgre_node.dataplane.openvswitch.ways import Ways, lend_addresses, prepare
 from nvgre_node.multicast import Memberships
 from nvgre_node.packet import path_mtu_listeners
 from nvgre_node.policy import LookupRecord, NvePolicy
+from nvgre_node.vendor import VSID_VENDOR
 
 BRIDGE, UPLINK_BRIDGE = "ovs-vms", "ovs-uplink"
 """Interface names that no node or VM can have: theirs hold no hyphen before `-eth`."""
 
-_TUNNELS = {4: ("ovs-gre4", "gre"), 6: ("ovs-gre6", "ip6gre")}
+_TUNNELS = {4: "gre", 6: "ip6gre"}
 
 ALWAYS = frozenset(
     {
@@ -101,8 +111,7 @@ class OvsDataPlane:
     def _make_bridges(self, underlays: dict[str, str]) -> None:
         """The bridge of the VMs, and one for each uplink where Open vSwitch makes outer headers itself."""
         ports = [Interface(name, FIRST_PORT + number) for number, name in enumerate(self._policy.interfaces)]
-        tunnels = [Interface(name, TUNNEL_PORTS[v], kind, self._options()) for v, (name, kind) in _TUNNELS.items()]
-        made = [Bridge(BRIDGE, [*ports, *tunnels])]
+        made = [Bridge(BRIDGE, [*ports, *self._tunnels()])]
         with namespace.netlink() as ip:
             macs = {link.get("ifname"): link.get("address") for link in ip.get_links()}
         for uplink, bridge in underlays.items():
@@ -119,11 +128,17 @@ class OvsDataPlane:
             lend_addresses(uplink, bridge)
             self._replace(bridge, list(underlay.flows(self._policy, macs[uplink])))
 
-    def _options(self) -> dict[str, str]:
-        """Of the tunnels: flows say the key and both addresses of each packet; ECN is copied whatever `tos` says (O8)."""
-        nve, by_flow = self._policy.nve, {"key": "flow", "remote_ip": "flow", "local_ip": "flow"}
-        dscp = 0 if nve.dscp == COPY else nve.dscp
-        return {**by_flow, "ttl": str(nve.ttl), "tos": str(dscp << 2), "packet_type": "legacy_l2"}
+    def _tunnels(self) -> Iterator[Interface]:
+        """Flows say the key and both addresses of each packet; ECN is copied whatever `tos` says (O8)."""
+        nve = self._policy.nve
+        options = {"remote_ip": "flow", "local_ip": "flow", "out_key": "flow", "packet_type": "legacy_l2"}
+        options["tos"] = str(0 if nve.dscp == COPY else nve.dscp << 2)
+        for version, kind in _TUNNELS.items():
+            every = {"in_key": "flow", "ttl": str(nve.ttl)}
+            yield Interface(f"ovs-gre{version}", TUNNEL_PORTS[version], kind, options | every)
+            if self._native:
+                none = {"in_key": str(VSID_VENDOR << 8), "ttl": str(congested_ttl(nve))}
+                yield Interface(f"ovs-ce{version}", CONGESTED_PORTS[version], kind, options | none)
 
     def _write(self) -> None:
         self._replace(BRIDGE, list(flows.flows(View(self._policy, self._ways.mtus, self._native))))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
 from nvgre_node.dataplane.base import Drop
-from nvgre_node.policy import Address, LookupRecord, NvePolicy, Port
+from nvgre_node.policy import Address, LookupRecord, Nve, NvePolicy, Port
 
 
 class Table(IntEnum):
@@ -65,8 +65,9 @@ TUNNEL_PORTS = {4: 1, 6: 2}
 FIRST_PORT = 10
 """The OpenFlow port of the first interface that is a VM's port; the others follow."""
 
-MARK_CE = 1
-"""The mark of packets that go from the bridge of the VMs to that of an uplink, and whose outer ECN is to be CE."""
+CONGESTED_PORTS = {4: 3, 6: 4}
+"""Those of tunnels for what is congested (CE), which their TTL tells the bridge of the uplink; nothing comes in there."""
+
 
 _KIND_SHIFT, _DROPS = 32, 0x100
 
@@ -134,6 +135,11 @@ def copied(*actions: str) -> str:
 def tun(end: str, pa: Address) -> str:
     """The field of the outer source (`src`) or destination (`dst`) address, for a PA of its version."""
     return f"tun_{end}" if pa.version == 4 else f"tun_ipv6_{end}"
+
+
+def congested_ttl(nve: Nve) -> int:
+    """A TTL that an NVE's packets do not have."""
+    return 255 if nve.ttl != 255 else 254
 
 
 GROUP = "dl_dst=01:00:00:00:00:00/01:00:00:00:00:00"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nvgre_node.choices import FlowIds, PaChoice, UnknownUnicast
+from nvgre_node.choices import Ecn, FlowIds, PaChoice, UnknownUnicast
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.dataplane.openvswitch.pipeline import (
+    CONGESTED_PORTS,
     GROUP,
-    MARK_CE,
     TUNNEL_PORTS,
     Kind,
     Reg,
@@ -174,16 +174,18 @@ def _flow_ids(view: View) -> Iterator[str]:
 def _tunnels(view: View) -> Iterator[str]:
     """Out it goes, unless it does not fit.
 
-    Open vSwitch writes the inner ECN outside, but ECT(0) for CE (RFC 3168). Where flows see the outer header, a mark tells
-    them of the difference (`underlay`), for RFC 6040's sake.
+    Open vSwitch writes the inner ECN outside, but ECT(0) for CE (RFC 3168). What is congested takes tunnels of its own, so
+    that flows of the uplink's bridge can tell it, for RFC 6040's sake.
     """
     out, too_big = "output:NXM_NX_REG6[]", [f"{Reg.TOO_BIG}=0x1/0x1"]
+    copies_ce = view.native and view.policy.nve.ecn is Ecn.COPY
     yield flow(Table.TUNNEL, 120, too_big, [])  # without a new look-up, all would be counted: no count beats a wrong one
     for vsid in view.policy.vsids:
         subnet, counts = is_(Reg.VSID, vsid), cookie(Kind.ENCAPSULATED, vsid)
         if view.native:
             yield drops(Table.TUNNEL, 130, [subnet, is_(Reg.COPY, 0), *too_big], Drop.TOO_BIG, vsid)
-        for ip in ("ip", "ipv6") if view.native else ():
-            marked = [f"set_field:{MARK_CE}->pkt_mark", out, "set_field:0->pkt_mark"]
-            yield flow(Table.TUNNEL, 110, [subnet, ip, "nw_ecn=3"], marked, counts)
+        for version, tunnel in TUNNEL_PORTS.items() if copies_ce else ():
+            for ip in ("ip", "ipv6"):
+                match = [subnet, is_(Reg.TUNNEL, tunnel), ip, "nw_ecn=3"]
+                yield flow(Table.TUNNEL, 110, match, [f"output:{CONGESTED_PORTS[version]}"], counts)
         yield flow(Table.TUNNEL, 100, [subnet], [out], counts)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from nvgre_node.choices import Ecn
 from nvgre_node.dataplane.base import NO_SUBNET, Drop
-from nvgre_node.dataplane.openvswitch.pipeline import MARK_CE, cookie
+from nvgre_node.dataplane.openvswitch.pipeline import congested_ttl, cookie
 from nvgre_node.policy import Address, NvePolicy
 
 UPLINK = 1
@@ -29,11 +29,12 @@ def flows(policy: NvePolicy, mac: str) -> Iterator[str]:
             yield from _arriving(policy, group, f"set_field:{mac}->eth_dst,set_field:{own}->{field},LOCAL")
     for ip, _ in _FIELD.values():
         leaving = f"in_port=LOCAL,{ip},nw_proto=47"
-        if policy.nve.ecn is Ecn.ZERO:
+        if policy.nve.ecn is Ecn.ZERO:  # Open vSwitch copies it whatever it is told
             yield f"cookie=0,priority=20,{leaving},actions=set_field:0->ip_ecn,output:{UPLINK}"
         else:
-            congested = "set_field:0->pkt_mark,set_field:3->ip_ecn"
-            yield f"cookie=0,priority=20,{leaving},pkt_mark={MARK_CE},actions={congested},output:{UPLINK}"
+            congested = f"set_field:{policy.nve.ttl}->nw_ttl,set_field:3->ip_ecn"
+            told = f"nw_ttl={congested_ttl(policy.nve)}"
+            yield f"cookie=0,priority=20,{leaving},{told},actions={congested},output:{UPLINK}"
             yield f"cookie=0,priority=10,{leaving},actions=output:{UPLINK}"
 
 

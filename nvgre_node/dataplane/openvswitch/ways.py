@@ -18,7 +18,6 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from nvgre_node import namespace
 from nvgre_node.dataplane.openvswitch.jsonrpc import Rpc, RpcError
-from nvgre_node.dataplane.openvswitch.pipeline import MARK_CE
 from nvgre_node.dataplane.serve import Server
 from nvgre_node.groups import group_mac
 from nvgre_node.namespace import NUD_VALID
@@ -28,7 +27,6 @@ _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _GROUPS = 0x1 | 0x4 | 0x40 | 0x400  # RTMGRP_LINK, _NEIGH, _IPV4_ROUTE, _IPV6_ROUTE
 _IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200
 _AGING_SECONDS = 3600  # the longest there is; every change of a neighbour begins it anew
-_MARKS = ("pkt_mark=0", f"pkt_mark={MARK_CE}")  # a route is for packets with one mark
 _BUFFER = 1 << 16
 _EVERYTHING = 0  # prefix length: Open vSwitch takes routes only to what an address of the interface is on one link with
 
@@ -116,17 +114,15 @@ class Ways:
         for pa in self._known.keys() | ways.keys():
             before, now = self._known.get(pa), ways.get(pa)
             if before and (now is None or (now.interface, now.next_hop) != (before.interface, before.next_hop)):
-                for mark in _MARKS:
-                    with suppress(RpcError):  # it went with its interface
-                        control.call("ovs/route/del", f"{pa}/{pa.max_prefixlen}", mark)
+                with suppress(RpcError):  # it went with its interface
+                    control.call("ovs/route/del", f"{pa}/{pa.max_prefixlen}")
                 before = None
             if now is None or now.interface not in self._bridges:
                 continue
             bridge = self._bridges[now.interface]
             if before is None:
                 gateway = [] if now.next_hop == pa else [str(now.next_hop)]
-                for mark in _MARKS:
-                    control.call("ovs/route/add", f"{pa}/{pa.max_prefixlen}", bridge, *gateway, mark)
+                control.call("ovs/route/add", f"{pa}/{pa.max_prefixlen}", bridge, *gateway)
             if now.mac:
                 control.call("tnl/neigh/set", bridge, str(now.next_hop), now.mac)
 
