@@ -11,7 +11,7 @@ from experiments import iperf, offloads, vxlan
 from experiments.base import Context, distant_pair, shared_versions
 from experiments.results import Check, Measurement, Outcome, Sample
 from experiments.statistics import paired_ratio
-from nvgre_node.dataplane import WITHOUT_OFFLOADS
+from nvgre_node.dataplane import takes_offloads
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import NamespacedNode
 from nvgre_node.policy import Policy
@@ -88,7 +88,7 @@ class Bench:
 
 def run(context: Context) -> Outcome:
     """Measures every path in turns, round by round, with offloads on and off."""
-    if context.dataplane in WITHOUT_OFFLOADS:
+    if not takes_offloads(context.dataplane):
         why = f"the data plane {context.dataplane} works without offloads, so there is nothing to compare"
         return Outcome(NAME, context.dataplane, context.scenario.name, (), (), (), skipped=why)
     rounds, seconds = (ROUNDS_QUICK, SECONDS_QUICK) if context.quick else (ROUNDS, SECONDS)

@@ -45,10 +45,11 @@ FEATURES = (
     Feature("BPF file system in the kernel", "ebpf", _has_bpf_file_system, "use a kernel with CONFIG_BPF_SYSCALL"),
     Feature("libbpf 1.x", "ebpf", _has_library, "apt-get install libbpf1"),
     Feature("clang", "ebpf", _program("clang"), "apt-get install clang"),
+    Feature("ovs-vswitchd", "ovs", _program("ovs-vswitchd"), "apt-get install openvswitch-switch"),
     Feature("mnexec", "every network", _program("mnexec"), "apt-get install mininet"),
     Feature("ip", "every network", _program("ip"), "apt-get install iproute2"),
     Feature("iperf3", "throughput", _program("iperf3"), "apt-get install iperf3"),
-    Feature("ethtool", "throughput, model", _program("ethtool"), "apt-get install ethtool"),
+    Feature("ethtool", "throughput, model, ovs", _program("ethtool"), "apt-get install ethtool"),
     Feature("ping", "ping()", _program("ping"), "apt-get install iputils-ping"),
     Feature("tshark", "one test", _program("tshark"), "apt-get install tshark"),
 )

@@ -14,7 +14,24 @@ DATAPLANES = {
 """The data planes there are, and what each is, by name."""
 
 WITHOUT_OFFLOADS = frozenset({"model", "ovs"})
-"""Data planes that need frames as they are on the wire: cut to size, and with their checksums in place."""
+"""Data planes that need frames as they are on the wire: cut to size, and with their checksums in place.
+
+That goes for `ovs` where it forwards in user space.
+"""
+
+
+def datapath(name: str) -> str | None:
+    """What forwards, of a data plane that leaves this to the machine: `system`, the kernel, or `netdev`; else None."""
+    if name != "ovs":
+        return None
+    from nvgre_node.dataplane.openvswitch.datapath import chosen
+
+    return chosen()
+
+
+def takes_offloads(name: str) -> bool:
+    """Whether a data plane can work, on this machine, with packets larger than the MTU and checksums yet to be made."""
+    return name not in WITHOUT_OFFLOADS or datapath(name) == "system"
 
 
 def create(name: str, pin_directory: Callable[[], Path], folder: Path) -> DataPlane:

@@ -1,4 +1,4 @@
-"""The `ovs` data plane: Open vSwitch with OpenFlow. Nobody here wrote its packet path, which makes it the independent peer.
+"""The `ovs` data plane: Open vSwitch with OpenFlow. Nobody here wrote its packet path: it is the independent peer.
 
 Each provider host has an Open vSwitch of its own, in its network namespace. Policy records become flows
 (`openvswitch/flows.py`), and the packet counts of flows are the counters. Where the kernel has the datapath, the kernel
@@ -19,7 +19,8 @@ from nvgre_node.dataplane.base import NO_SUBNET, Drop, Punted, Sighted, SubnetCo
 from nvgre_node.dataplane.capability import Capability
 from nvgre_node.dataplane.openvswitch import bridges, datapath, flows, openflow, sending, underlay
 from nvgre_node.dataplane.openvswitch.bridges import Bridge, Interface
-from nvgre_node.dataplane.openvswitch.daemons import Daemons
+from nvgre_node.dataplane.openvswitch.daemons import Daemons, ToolError
+from nvgre_node.dataplane.openvswitch.jsonrpc import RpcError
 from nvgre_node.dataplane.openvswitch.pipeline import (
     CONGESTED_PORTS,
     FIRST_PORT,
@@ -145,15 +146,7 @@ class OvsDataPlane:
 
     def _replace(self, bridge: str, wanted: list[str]) -> None:
         """These flows in place of those there are, in one step; what stays the same keeps its counts."""
-        command = [
-            "ovs-ofctl",
-            "-O",
-            "OpenFlow14",
-            "--bundle",
-            "replace-flows",
-            f"unix:{self._daemons.socket(bridge)}",
-            "-",
-        ]
+        command = ["ovs-ofctl", "-O", "OpenFlow14", "--bundle", "replace-flows", self._address(bridge), "-"]
         self._daemons.run(*command, given=wanted)
 
     def _address(self, bridge: str) -> str:
@@ -162,7 +155,7 @@ class OvsDataPlane:
 
     def _look_around(self) -> None:
         """The kernel has said something: a new way, or a path MTU that flows have to mind."""
-        with self._lock, suppress(OSError):  # Open vSwitch has ended first
+        with self._lock, suppress(OSError, RpcError, ToolError):  # an interface is gone, or Open vSwitch
             if self._ways.look():
                 self._write()
 

@@ -1,4 +1,4 @@
-"""What the NVE itself answers: ARP and Neighbour Discovery, for the router, and for VMs if it is their proxy (S2). Pure.
+"""What the NVE answers: ARP and Neighbour Discovery, for the router, and for VMs if it is their proxy (S2). Pure.
 
 The question becomes the answer: fields are swapped and set in place, and the frame goes back where it came from. So
 the answer has the options that the question had, and a solicitation that does not say who asks, as those to a group
@@ -11,7 +11,19 @@ from collections.abc import Iterator
 
 from nvgre_node.choices import Neighbours, RecordType
 from nvgre_node.dataplane.base import Drop
-from nvgre_node.dataplane.openvswitch.pipeline import GROUP, Kind, Reg, Table, View, again, cookie, drops, flow, is_, onward
+from nvgre_node.dataplane.openvswitch.pipeline import (
+    GROUP,
+    Kind,
+    Reg,
+    Table,
+    View,
+    again,
+    cookie,
+    drops,
+    flow,
+    is_,
+    onward,
+)
 from nvgre_node.policy import UNKNOWN_CA, Address, LookupRecord
 from nvgre_node.routing import ROUTER_MAC
 

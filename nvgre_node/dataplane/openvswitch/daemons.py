@@ -1,7 +1,7 @@
 """The two daemons of a provider host's Open vSwitch, in its network namespace, with a folder of their own. Needs root.
 
-They use nothing of the machine's own Open vSwitch, if there is one: database, sockets, pid files and logs are all in the
-folder, which goes with the run that it belongs to.
+They use nothing of the machine's own Open vSwitch, if there is one: database, sockets, pid files and logs are all in
+the folder, which goes with the run that it belongs to.
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from nvgre_node.dataplane.openvswitch.bridges import prepare
-from nvgre_node.dataplane.openvswitch.jsonrpc import Rpc
+from nvgre_node.dataplane.openvswitch.jsonrpc import Rpc, RpcError
 from nvgre_node.errors import MissingError
 from nvgre_node.packet import receive_more
 from nvgre_node.waiting import wait_until
 
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 _START_SECONDS, _END_SECONDS = 30, 5
+
+
+class ToolError(RuntimeError):
+    """A tool of Open vSwitch has failed; the message is its own."""
 
 
 class Daemons:
@@ -87,25 +91,28 @@ class Daemons:
         return Rpc(self.folder / f"{name}.ctl")
 
     def widen(self) -> None:
-        """Lets packets wait for ovs-vswitchd as they do for our own packet sockets, not only as many as the kernel's default.
+        """Lets as many packets wait for ovs-vswitchd as for our own packet sockets, and not as the kernel has it.
 
         Each flow that is new costs user space time, and meanwhile packets that come in a burst would be lost.
         """
         receive_more(self._running[-1].pid)
 
     def run(self, *command: str, given: Sequence[str] = ()) -> str:
-        """Runs a tool of Open vSwitch on this instance, with lines on its standard input, and returns what it prints."""
+        """Runs a tool of Open vSwitch, with lines on its standard input, and returns what it prints."""
         done = subprocess.run(
             command, input="\n".join(given), env=self._environment, capture_output=True, text=True, check=False
         )
         if done.returncode:
-            raise RuntimeError(f"{command[0]}: {done.stderr.strip()}")
+            raise ToolError(f"{command[0]}: {done.stderr.strip()}")
         return done.stdout
 
     def close(self) -> None:
         """Ends both by their pids, the last first, and waits for that. Safe to call twice."""
         while self._running:
             daemon = self._running.pop()
+            if self._running:  # ovs-vswitchd takes what is in the kernel with it only if asked to
+                with suppress(OSError, RpcError), self.control() as control:
+                    control.call("exit", "--cleanup")
             daemon.terminate()
             try:
                 daemon.wait(_END_SECONDS)

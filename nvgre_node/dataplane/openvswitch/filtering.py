@@ -1,8 +1,8 @@
 """What may pass: the check of VMs' addresses (C1), and access control lists (T6). Pure.
 
-Open vSwitch reads IP, ARP and the link-layer options of neighbour solicitations and advertisements, so these are checked.
-It does not read those of router messages: a VM's router solicitations are taken as they are, and router advertisements and
-redirects, which only a router sends, are dropped where the CA is checked.
+Open vSwitch reads IP, ARP and the link-layer options of neighbour solicitations and advertisements, so these are
+checked. It does not read those of router messages: a VM's router solicitations are taken as they are, and router
+advertisements and redirects, which only a router sends, are dropped where the CA is checked.
 """
 
 from __future__ import annotations

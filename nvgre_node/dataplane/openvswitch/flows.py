@@ -1,7 +1,7 @@
 """Policy to flows: everything that the bridge of a provider host's VMs does with a frame. Pure.
 
-Counters are the packet counts of flows, told apart by their cookies; those flows follow from the ports and virtual subnets
-alone, so that a record that changes takes no count away.
+Counters are the packet counts of flows, told apart by their cookies; those flows follow from the ports and virtual
+subnets alone, so that a record that changes takes no count away.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reading the counters of flows by OpenFlow 1.3, over a bridge's Unix socket: numbers, without what ovs-ofctl prints."""
+"""Reading the counters of flows by OpenFlow 1.3, over a bridge's Unix socket: numbers, and no text to parse."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The language that the flows of `ovs` are written in: tables, registers, what is counted, and one flow as text. Pure.
 
 A frame passes the tables in the order of their numbers. From a VM: ARRIVE, UNTAG, CHECK_MAC, CHECK_CA, ACL_OUT, ANSWER,
-SEND, then maybe ROUTE to ROUTED, then RECORDS; and from there SOURCE_PA to TUNNEL if it leaves, or ACL_IN to DELIVER if it
+SEND, then maybe ROUTE to ROUTED, then RECORDS; from there SOURCE_PA to TUNNEL if it leaves, or ACL_IN to DELIVER if it
 stays. From the wire: ARRIVE, RECEIVE, and the same end. FLOOD and LOCAL_COPIES have a frame go on once per copy.
 """
 
@@ -66,7 +66,7 @@ FIRST_PORT = 10
 """The OpenFlow port of the first interface that is a VM's port; the others follow."""
 
 CONGESTED_PORTS = {4: 3, 6: 4}
-"""Those of tunnels for what is congested (CE), which their TTL tells the bridge of the uplink; nothing comes in there."""
+"""Those of tunnels for what is congested (CE), as their TTL tells the uplink's bridge; nothing comes in there."""
 
 
 _KIND_SHIFT, _DROPS = 32, 0x100

@@ -40,7 +40,7 @@ def flows(view: View) -> Iterator[str]:
         return
     for router in view.policy.routers:
         if router.vsid in view.policy.vsids:
-            yield from _from_subnet(view, router.vsid)
+            yield from _from_subnet(router.vsid)
     for route in view.policy.routes:
         vsids = [router.vsid for router in view.policy.routers if router.domain == route.domain]
         for vsid in sorted(set(vsids) & set(view.policy.vsids)):
@@ -50,7 +50,7 @@ def flows(view: View) -> Iterator[str]:
     yield from _next_hops(view)
 
 
-def _from_subnet(view: View, vsid: int) -> Iterator[str]:
+def _from_subnet(vsid: int) -> Iterator[str]:
     subnet = is_(Reg.VSID, vsid)
     for version, martians in _MARTIANS.items():
         for prefix in martians:

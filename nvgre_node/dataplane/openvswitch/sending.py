@@ -41,9 +41,9 @@ _FLOW_ID_BASIS, _PA_BASIS = 1024, 7637
 _ENTROPY, _ANEW = 1, 2
 """Groups of type `select`: one bucket per FlowID, by the datapath's hash of a flow; and buckets that are all alike.
 
-Where one is passed, the datapath looks the frame up anew, and only there are frames that fit counted apart from those that
-do not. With a hash in flows' own actions, each TCP or UDP flow would need a flow of its own in the datapath. Copies go
-without: behind such a look-up nothing more is done to the original.
+Where one is passed, the datapath looks the frame up anew, and only there are frames that fit counted apart from those
+that do not. With a hash in flows' own actions, each TCP or UDP flow would need a flow of its own in the datapath.
+Copies go without: behind such a look-up nothing more is done to the original.
 """
 
 
@@ -174,12 +174,12 @@ def _flow_ids(view: View) -> Iterator[str]:
 def _tunnels(view: View) -> Iterator[str]:
     """Out it goes, unless it does not fit.
 
-    Open vSwitch writes the inner ECN outside, but ECT(0) for CE (RFC 3168). What is congested takes tunnels of its own, so
-    that flows of the uplink's bridge can tell it, for RFC 6040's sake.
+    Open vSwitch writes the inner ECN outside, but ECT(0) for CE (RFC 3168). What is congested takes tunnels of its own,
+    so that flows of the uplink's bridge can tell it, for RFC 6040's sake.
     """
     out, too_big = "output:NXM_NX_REG6[]", [f"{Reg.TOO_BIG}=0x1/0x1"]
     copies_ce = view.native and view.policy.nve.ecn is Ecn.COPY
-    yield flow(Table.TUNNEL, 120, too_big, [])  # without a new look-up, all would be counted: no count beats a wrong one
+    yield flow(Table.TUNNEL, 120, too_big, [])  # without a new look-up, all would be counted
     for vsid in view.policy.vsids:
         subnet, counts = is_(Reg.VSID, vsid), cookie(Kind.ENCAPSULATED, vsid)
         if view.native:

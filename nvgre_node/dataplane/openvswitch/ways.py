@@ -1,8 +1,8 @@
 """The ways to the other NVEs as the kernel has them: routes, next hops and path MTUs, kept in force in Open vSwitch.
 
-In user space Open vSwitch makes outer headers itself, and looks routes and neighbours up in tables of its own. The kernel of
-the provider host stays the one that knows: it has the provider addresses, resolves the next hops, and learns path MTUs. What
-it says is copied here whenever it changes.
+In user space Open vSwitch makes outer headers itself, and looks routes and neighbours up in tables of its own. The
+kernel of the provider host stays the one that knows: it has the provider addresses, resolves the next hops, and learns
+path MTUs. What it says is copied here whenever it changes.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Ways:
         self.look()
 
     def watch(self, changed: Callable[[], None]) -> None:
-        """Has a thread look again, and call `changed`, whenever the kernel says that something is another than before."""
+        """Has a thread call `changed` whenever the kernel says that something is another than before."""
         bell = self._stack.enter_context(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE))
         bell.bind((0, _GROUPS))
         bell.setblocking(False)
@@ -141,7 +141,7 @@ def _take(sock: socket.socket) -> bytes:
 
 
 def lend_addresses(uplink: str, bridge: str) -> None:
-    """Gives a bridge's own interface the uplink's addresses, without routes: Open vSwitch ends tunnels at none but these.
+    """Gives a bridge's own interface the uplink's addresses, without routes: tunnels end at none but these.
 
     The interface stays silent: it resolves nothing, and answers nobody, since no frame but NVGRE gets to it.
     """
