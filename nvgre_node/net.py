@@ -98,7 +98,7 @@ class NvgreNet(Mininet):
 
     def counters(self) -> dict[str, dict[int, SubnetCounters]]:
         """Each NVE's counters since it came up: by provider host, then by VSID."""
-        return {host.name: host.dataplane.counters() for host in self.provider_hosts}
+        return {host.name: host.counters() for host in self.provider_hosts}
 
     def alive(self, timeout: float = 1.0) -> dict[str, dict[Address, float | None]]:
         """By provider host and verified peer: seconds until that NVE answered a probe, or None if it has not (V3)."""

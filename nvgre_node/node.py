@@ -18,7 +18,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from nvgre_node import dataplane, namespace, probing
 from nvgre_node.choices import COPY
 from nvgre_node.dataplane import capability
-from nvgre_node.dataplane.base import Punted
+from nvgre_node.dataplane.base import Punted, SubnetCounters
 from nvgre_node.errors import BadInputError, MissingError
 from nvgre_node.fabric import MulticastRoute, Route
 from nvgre_node.multicast import multicast_router
@@ -254,6 +254,11 @@ class ProviderHost(NamespacedNode):
         if hasattr(self, "dataplane"):
             self.dataplane.close()
         super().terminate()
+
+    def counters(self) -> dict[int, SubnetCounters]:
+        """The counters of its NVE since it came up, by VSID."""
+        with self.inside():
+            return self.dataplane.counters()
 
     def punted(self) -> list[Punted]:
         """Its VMs' frames that no lookup record knew since the last call, where `unknown` is `punt` (B6)."""

@@ -8,6 +8,7 @@ from nvgre_node.errors import BadInputError
 
 DATAPLANES = {
     "ebpf": "tc-BPF programs on ports and uplinks: everything in RFC 7637, at kernel speed",
+    "gretap": "the kernel's gretap devices and bridges: what plain Linux gives, and lacks",
     "model": "the executable specification on packet sockets: slow; change a line of Python, watch the wire",
 }
 """The data planes there are, and what each is, by name."""
@@ -26,6 +27,10 @@ def create(name: str, pin_directory: Callable[[], Path]) -> DataPlane:
         from nvgre_node.dataplane.ebpf import EbpfDataPlane
 
         return EbpfDataPlane(pin_directory())
+    if name == "gretap":
+        from nvgre_node.dataplane.gretap import GretapDataPlane
+
+        return GretapDataPlane()
     if name == "model":
         from nvgre_node.dataplane.live import LiveModel
 
