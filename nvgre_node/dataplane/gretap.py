@@ -139,7 +139,10 @@ class GretapDataPlane:
             self._write(ip, records)
 
     def counters(self) -> dict[int, SubnetCounters]:
-        """What its devices count, by VSID: frames as they are handed over, which with GSO are many on the wire each."""
+        """What its devices count, by VSID: frames as they are handed over, which with GSO are many on the wire each.
+
+        Of what it sends Linux counts IP packets, and leaves their Ethernet headers out.
+        """
         found = {vsid: SubnetCounters() for vsid in (NO_SUBNET, *self._bridges)}
         with namespace.netlink() as ip:
             links = {link["index"]: link.get("stats64") or {} for link in ip.get_links()}
@@ -150,7 +153,7 @@ class GretapDataPlane:
                 encapsulated=so_far.encapsulated + sent,
                 encapsulated_bytes=so_far.encapsulated_bytes + stats.get("tx_bytes", 0) + sent * ETHERNET_BYTES,
                 decapsulated=so_far.decapsulated + received,
-                decapsulated_bytes=so_far.decapsulated_bytes + stats.get("rx_bytes", 0) + received * ETHERNET_BYTES,
+                decapsulated_bytes=so_far.decapsulated_bytes + stats.get("rx_bytes", 0),
             )
         return found
 
