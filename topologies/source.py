@@ -23,7 +23,6 @@ VALUES_AT_MOST = 50_000
 """Values in a file after its aliases are followed: far above any network, far below what aliases can multiply to."""
 
 
-
 @dataclass(frozen=True)
 class Language:
     """What a file is meant to be, for the hints: what it is called, what it must have, and how it starts."""

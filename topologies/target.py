@@ -1,7 +1,7 @@
-"""The target file: an NVE that this project did not start, and what it and we know of each other. Touches only that file.
+"""The target file: an NVE that this project did not start, and what it and we know of each other.
 
 What it says is a network of two NVEs, the target and us, with a tenant system behind each: a scenario that nobody
-builds, since half of it is there, and the other half is played.
+builds, since half of it is there, and the other half is played. Touches only the file it reads.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from nvgre_node.fabric import Attachment, Fabric, FabricLink
 from nvgre_node.policy import Address, Nve, Policy, VirtualSubnet, Vm
 from nvgre_node.wire import OVERHEAD
 from topologies import values, wording
-from topologies.problems import Finding, Path as At, Problem, ScenarioError
+from topologies.problems import Finding, Problem, ScenarioError
+from topologies.problems import Path as At
 from topologies.scenario import Scenario
 from topologies.schema import Ca, Mac, Mtu, OuterDscp, Part, Ttl, Vsid
 from topologies.source import Language, Source, parse, read_text
@@ -61,10 +62,14 @@ class UsPart(Part):
 
 
 class InsidePart(Part):
-    """The tenant system behind the target: answers ping. Its MAC address is asked for where it is not said."""
+    """The tenant system behind the target: answers ping. Its MAC address is asked for where it is not said.
+
+    `priority_tags` says that it would answer a ping with VLAN tag 0 too, as Linux does: then silence shows a drop (I6).
+    """
 
     ca: Ca = Field(examples=["ca: 10.1.1.11"])
     mac: Mac | None = None
+    priority_tags: StrictBool = False
 
 
 class OutsidePart(Part):

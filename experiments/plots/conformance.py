@@ -42,6 +42,7 @@ class _State:
 _STATES = {
     "not applicable": _State("not applicable", style.PAPER, style.MUTED),
     "not yet": _State("not yet", style.FAINT, style.MUTED),
+    "reported": _State("seen, not judged", style.PAPER, style.INK, "."),
     "pass": _State("holds on the wire", style.OUTCOMES["pass"], "white"),
     "fail": _State("FAILS", style.OUTCOMES["leak"], "white", "//"),
 }
