@@ -12,7 +12,7 @@ from experiments.conformance.foreign.neighbours import Station, question
 from experiments.conformance.foreign.peer import Foreign
 from experiments.conformance.lab import distinct
 from experiments.conformance.peer import DEAD, NOBODY, mark
-from experiments.conformance.receiving import accepted, refused
+from experiments.conformance.receiving import accepted, spelled
 from experiments.conformance.rows import Finding
 from experiments.conformance.sending import gre_headers, outer_macs, reading
 from experiments.conformance.traffic_class import ECN_NAMES, EGRESS, INNER_DSCP, OUTER_DSCP, marked
@@ -39,10 +39,11 @@ def headers(peer: Foreign) -> Iterator[Finding]:
     """O1 to O3, G1 to G5, I4, U1, F1, F5: what each header says of all that the target sends."""
     asker = Station(peer.sender.cas[0].ip, peer.sender.mac)
     echoes = [peer.ethernet() / peer.payload() for _ in range(_REPEATS)]
-    packets = peer.exchange(*echoes, question(asker, peer.receiver.cas[0].ip))
-    answers = sum(map(peer.is_answer, packets))
+    packets = [*filter(peer.is_answer, peer.exchange(*echoes, question(asker, peer.receiver.cas[0].ip)))]
     sent = f"{_REPEATS} echo requests, and a question for the MAC address"
-    yield Finding("O1", "answers arrive", sent, "yes", "yes" if answers >= _REPEATS else f"{answers} of {_REPEATS}")
+    yield Finding(
+        "O1", "answers arrive", sent, "yes", "yes" if len(packets) >= _REPEATS else f"{len(packets)} of {_REPEATS}"
+    )
     if peer.target.said.nve.via is None:  # else the last router's
         yield from outer_macs(peer.target_mac, peer.mac, sent, packets)
     yield from gre_headers(peer, sent, packets)
@@ -69,24 +70,31 @@ def frames(peer: Foreign) -> Iterator[Finding]:
 
 
 def another_subnet(peer: Foreign) -> Iterator[Finding]:
-    """T4: a VSID that the target does serve leads into that virtual subnet, and not to this tenant system."""
+    """T4: a VSID that the target does serve leads into that virtual subnet, and not to this tenant system.
+
+    Who answers there may have the same addresses: the VSID tells them apart.
+    """
     for vsid in (subnet.vsid for subnet in peer.policy.subnets if subnet.vsid != peer.vsid):
-        yield refused(peer, "T4", f"VSID {vsid} of another virtual subnet", peer.nvgre(vsid=vsid))
+        packet = peer.nvgre(vsid=vsid)
+        (shot,) = peer.inject(packet)
+        ours = sum(outer.key >> 8 == peer.vsid for outer in _outers(shot.into[US]))
+        observed = f"{ours} answers" if shot.alive else DEAD
+        yield Finding("T4", f"VSID {vsid} of another virtual subnet", spelled(packet), "0 answers", observed)
 
 
 # FlowID
 
 
-def _flow_ids(packets: Sequence[bytes]) -> list[int]:
-    return [outer.key & 0xFF for outer in _outers(packets) if _packet_in(outer)]
+def _flow_ids(peer: Foreign, packets: Sequence[bytes]) -> list[int]:
+    return [outer.key & 0xFF for outer in _outers([*filter(peer.is_answer, packets)])]
 
 
 def flow_ids(peer: Foreign) -> Iterator[Finding]:
     """G6, G8, G9: one FlowID throughout a flow, many over many flows, or zero in all."""
-    one = set(_flow_ids(peer.exchange(*(peer.ethernet() / peer.payload() for _ in range(_REPEATS)))))
+    one = set(_flow_ids(peer, peer.exchange(*(peer.ethernet() / peer.payload() for _ in range(_REPEATS)))))
     yield Finding("G6", "one flow", f"{_REPEATS} echo requests of one flow", "1 FlowID", f"{len(one)} FlowID")
     ports = peer.rng.sample(range(1024, 65536), _FLOWS)
-    found = _flow_ids(peer.exchange(*(_segment(peer, port) for port in ports)))
+    found = _flow_ids(peer, peer.exchange(*(_segment(peer, port) for port in ports)))
     sent, ids = f"{len(found)} answers to TCP segments from ports drawn by lot", set(found)
     if len(found) < _FLOWS // 2:  # a tenant system with a firewall
         yield Finding("G8", "many flows", sent, "256 FlowIDs", f"{len(ids)} FlowIDs", judged=False)
@@ -143,9 +151,10 @@ def _cut(peer: Foreign, packet: Packet) -> list[Packet]:
 
 def sent_traffic_class(peer: Foreign) -> Iterator[Finding]:
     """O8: TTL, DSCP and ECN of the outer header, beside those of the answer in it."""
-    packets = peer.exchange(
+    answered = peer.exchange(
         *(peer.ethernet() / peer.echo(traffic_class=INNER_DSCP << 2 | ecn) / mark() for ecn in range(4))
     )
+    packets = [*filter(peer.is_answer, answered)]
     pairs = [(outer, inner) for outer in _outers(packets) if (inner := _packet_in(outer))]
     sent, options = "echo requests of each ECN codepoint", peer.options
     ttl = options.ttl or TTL_DEFAULT

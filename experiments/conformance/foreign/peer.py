@@ -251,7 +251,7 @@ class Foreign(Peer):
         return self._is_answer(self._inner(packet))
 
     def _is_answer(self, inner: bytes) -> bool:
-        return inner[6:12] == octets(self.receiver.mac)
+        return inner[:12] == octets(self.sender.mac) + octets(self.receiver.mac)
 
     def _is_fragment(self, frame: bytes) -> bool:
         outer = outer_of(frame)
