@@ -29,13 +29,17 @@ _ALL_ALIKE: tuple[Tried, ...] = (
 """Rows that are tried on any NVE in the same way. Padding is not: an answer would not show whether it came along."""
 
 
-def findings(context: Context, target: Target, journal: Journal) -> Iterator[Finding]:
-    """Everything that is tried on a target.
+EVERYTHING: tuple[Tried, ...] = (*answers.SENT, *_ALL_ALIKE, *answers.RECEIVED)
+
+
+def findings(
+    context: Context, target: Target, journal: Journal, todo: tuple[Tried, ...] = EVERYTHING
+) -> Iterator[Finding]:
+    """What comes of trying rows on a target, all of them unless told otherwise.
 
     Raises:
         BadInputError: its interface is not there, or nothing that is sent to it is answered.
     """
-    todo: tuple[Tried, ...] = (*answers.SENT, *_ALL_ALIKE, *answers.RECEIVED)
     with Foreign(target, context.seed, journal) as peer:
         for number, row in enumerate(todo):
             context.progress(number, len(todo), (row.__doc__ or "").split(":")[0])
