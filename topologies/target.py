@@ -32,7 +32,7 @@ TARGET, US, INSIDE, OUTSIDE = "target", "us", "inside", "outside"
 """What the two NVEs, and the tenant systems behind them, are called."""
 
 _MTU, _TENANT_MTU = 1500, 1500
-_UNKNOWN_MAC = "00:00:00:00:00:00"
+_UNKNOWN_MAC = "asked for"
 _LANGUAGE = Language("target file", "interface, nve, us, vsid, inside and outside", "interface: eth1")
 
 PlainPa = Annotated[Address, PlainValidator(values.plain_pa)]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scapy.layers.inet import IP
 from scapy.layers.l2 import ARP, Ether
 
 from experiments import conformance
@@ -50,6 +49,9 @@ BEHIND_A_ROUTER = {
     "inside": "{ca: 10.1.1.11, priority_tags: true}",
     "outside": "{ca: 10.1.1.12, mac: 02:00:0a:01:01:0c}",
 }
+
+BUT_FLOWS = tuple(row for row in foreign.EVERYTHING if row is not answers.flow_ids)
+"""All but 4096 flows, which take their time."""
 
 
 @contextmanager
@@ -115,13 +117,13 @@ def test_over_ipv6_with_a_pa_that_only_we_answer_for(tmp_path: Path) -> None:
         pas = [str(pa) for nve in net.topo.policy.nves for pa in nve.pas]
         changes = OVER_IPV6 | {"nve": f"{{pa: '{pas[0].split('/')[0]}'}}", "us": f"{{pa: '{pas[1].split('/')[0]}'}}"}
         without_address(net["host2"], pas[1])
-        all_well(tried(written(tmp_path, net, **changes)))
+        all_well(tried(written(tmp_path, net, **changes), *BUT_FLOWS))
 
 
 def test_behind_a_router_with_a_pa_that_only_we_answer_for(tmp_path: Path) -> None:
     with standing(scenario=load("contoso_fabrikam")) as net:
         without_address(net["host2"], "192.168.2.20/24")
-        found = tried(written(tmp_path, net, **BEHIND_A_ROUTER))
+        found = tried(written(tmp_path, net, **BEHIND_A_ROUTER), *BUT_FLOWS)
     all_well(found)
     assert {"O2", "O3"} <= set(of(found, "not applicable"))
 
@@ -254,9 +256,8 @@ def test_it_sends_to_the_target_alone_and_leaves_nothing_behind(tmp_path: Path) 
         tried(written(tmp_path, net), receiving.header_bits, receiving.virtual_subnets, answers.headers)
         assert belongings(net["host2"]) == before
         own = net["host2"].interface_mac("host2-eth0")
-        sent = [packet for s in watch.heard(0) if (packet := Ether(s.frame)).src == own]
-    to = {packet[IP].dst for packet in sent if IP in packet} | {packet[ARP].pdst for packet in sent if ARP in packet}
-    assert to == {"192.168.0.1"}
+        sent = [packet.payload for s in watch.heard(0) if (packet := Ether(s.frame)).src == own]
+    assert {packet.pdst if isinstance(packet, ARP) else packet.dst for packet in sent} == {"192.168.0.1"}
 
 
 def belongings(node: NamespacedNode) -> list[str]:

@@ -159,7 +159,8 @@ def sent_traffic_class(peer: Foreign) -> Iterator[Finding]:
     sent, options = "echo requests of each ECN codepoint", peer.options
     ttl = options.ttl or TTL_DEFAULT
     seen = distinct(f"TTL {outer.ttl}" for outer, _ in pairs)
-    yield Finding("O8", f"TTL {ttl}", sent, f"TTL {ttl}", seen, judged=options.ttl is not None)
+    as_sent = peer.target.said.nve.via is None  # else routers have taken from it
+    yield Finding("O8", f"TTL {ttl}", sent, f"TTL {ttl}", seen, judged=as_sent and options.ttl is not None)
     if options.dscp == COPY:
         differs = sum(outer.traffic_class >> 2 != inner.traffic_class >> 2 for outer, inner in pairs)
         observed = f"{differs} differ" if pairs else "nothing"
