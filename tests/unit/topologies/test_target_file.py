@@ -59,7 +59,8 @@ options: {ttl: 0, ecn: some, fragment: drop, optional_fields: ignore}
             " (the first byte must be even, such as 02:00:0a:01:01:0b)",
             "5:10: us.pa: '127.0.0.1' is not a unicast address that an NVE can have (such as 192.168.1.10 or fd00::10)",
             "5:21: us.mac: is not a key of this language (there are: pa)",
-            "6:7: vsid: VSID 4095 is reserved: 0 to 4095 are kept for future use (RFC 7637 section 3.4) (use 4096 to 16777214)",
+            "6:7: vsid: VSID 4095 is reserved: 0 to 4095 are kept for future use (RFC 7637 section 3.4)"
+            " (use 4096 to 16777214)",
             "7:14: inside.ca: '10.1.1.300' is not an IP address (such as 10.1.1.11 or fd00::11)",
             "7:41: inside.priority_tags: 'maybe' is not true or false",
             "8:10: outside.mac: is missing (such as mac: 02:00:0a:01:01:0c)",
