@@ -60,3 +60,8 @@ def missing_for(users: Iterable[str]) -> str:
     needed = [feature for feature in FEATURES if concerned & set(feature.needed_by.split(", "))]
     absent = [feature for feature in needed if not feature.present()]
     return "; ".join(f"{feature.name} (needed by {feature.needed_by}): {feature.remedy}" for feature in absent)
+
+
+def missing_for_a_target() -> str:
+    """What speaking to an NVE lacks that is there already; empty if nothing: no network is built for it."""
+    return "" if ROOT.present() else f"{ROOT.name} (needed by packet sockets): {ROOT.remedy}"

@@ -194,6 +194,37 @@ def pa(value: object) -> Interface:
     return read
 
 
+def plain_pa(value: object) -> Address:
+    """A PA, or the address of a router, without prefix length."""
+    given = text(value)
+    hint = "such as 192.168.1.10 or fd00::10"
+    try:
+        read = ip_address(given)
+    except ValueError as error:
+        more = "write the address alone" if _PLAIN_LENGTH.fullmatch(given) else hint
+        raise BadValueError(f"{show(given)} is not an IP address", more) from error
+    if not _is_unicast(read) or read.is_link_local or "%" in given:
+        raise BadValueError(f"{show(given)} is not a unicast address that an NVE can have", hint)
+    return read
+
+
+def interface(value: object) -> str:
+    """The name of an interface that is there, whoever named it."""
+    return _kernel_name(value, INTERFACE_NAME_MOST, "an interface", "such as eth1; `ip link` lists them")
+
+
+def namespace(value: object) -> str:
+    """The name of a network namespace, as `ip netns` lists them."""
+    return _kernel_name(value, 255, "a network namespace", "a name that `ip netns` lists")
+
+
+def _kernel_name(value: object, most: int, what: str, hint: str) -> str:
+    read = text(value)
+    if len(read) > most or "/" in read or read in {".", ".."} or any(c.isspace() or c < " " for c in read):
+        raise BadValueError(f"{show(read)} is not the name of {what}", hint)
+    return read
+
+
 def own_pa(value: object) -> Address:
     """One of the host's PAs, without prefix length."""
     given = text(value)

@@ -10,6 +10,7 @@ from experiments.base import Context, distant_pair
 from experiments.conformance import (
     addressing,
     counting,
+    foreign,
     grouping,
     guarding,
     learning,
@@ -28,6 +29,7 @@ from experiments.conformance import (
     variants,
     vendors,
 )
+from experiments.conformance.foreign import reasons
 from experiments.conformance.journal import Journal
 from experiments.conformance.lab import Lab
 from experiments.conformance.rows import Finding
@@ -65,11 +67,15 @@ _NO_EVIDENCE: Sample = {"packet": "", "capture": ""}
 
 
 def run(context: Context) -> Outcome:
-    """Tries every row on the scenario, and on a variant of it those that need other settings.
+    """Tries every row on the scenario, and on a variant of it those that need other settings; or all on a target.
 
     Raises:
-        BadInputError: the scenario has no two VMs of one virtual subnet on different provider hosts.
+        BadInputError: the scenario has no two VMs of one virtual subnet on different provider hosts, or there is
+            nothing that answers where the target should be.
     """
+    if context.target:
+        journal = Journal()
+        return outcome(context, list(journal.follow(foreign.findings(context, context.target, journal))), journal)
     distant_pair(context.scenario.policy)
     journal = Journal()
     tried = chain(_as_it_is(context, journal), on_variants(context, journal, OTHERWISE))
@@ -82,9 +88,16 @@ def outcome(context: Context, findings: Sequence[Finding], journal: Journal | No
     packets = {} if journal is None else journal.packets()
     paths = {row: f"captures/{context.dataplane}/{row}.pcapng" for row in captures}
     evidence: dict[str, Sample] = {row: {"packet": packets[row], "capture": path} for row, path in paths.items()}
-    samples = tuple(sample | evidence.get(str(sample["row"]), _NO_EVIDENCE) for sample in rows.samples(findings))
+    of_target = (reasons.UNTRIED, reasons.choices(context.target.options)) if context.target else ()
+    found = rows.samples(findings, *of_target)
+    samples = tuple(sample | evidence.get(str(sample["row"]), _NO_EVIDENCE) for sample in found)
     counted = Counter(rows.verdicts(samples).values())
-    words = (Verdict.PASS, Verdict.FAIL, rows.Status.NOT_YET, rows.Status.NOT_APPLICABLE)
+    words = (
+        Verdict.PASS,
+        Verdict.FAIL,
+        rows.Status.REPORTED if context.target else rows.Status.NOT_YET,
+        rows.Status.NOT_APPLICABLE,
+    )
     measurements = tuple(Measurement(str(word), "rows", (float(counted[word]),)) for word in words)
     checks = rows.checks(findings)
     files = {paths[row]: content for row, content in captures.items()}

@@ -3,44 +3,30 @@
 from __future__ import annotations
 
 import os
-import random
-import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import count
-from typing import Any, Self
+from typing import Self
 
-from scapy.layers.inet import IP
-from scapy.layers.inet6 import IPv6
-from scapy.layers.l2 import GRE, Ether
-from scapy.packet import Packet, Raw
+from scapy.packet import Packet
 
 from experiments.base import distant_pair, distant_pairs
 from experiments.conformance.journal import Frame, Journal
-from experiments.probes import TEST_ETHERTYPE
+from experiments.conformance.peer import DEAD, NOBODY, QUIET_MS, Peer, Shot, mark, marks
 from experiments.watch import Place, Sighting, Watch, packet_socket, uplinks, vm_ports
 from nvgre_node.namespace import set_sysctl
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import ProviderHost, TenantVM
-from nvgre_node.outer import Outer, outer_of
+from nvgre_node.outer import outer_of
 from nvgre_node.policy import Policy, Vm
-from nvgre_node.wire import GRE_PROTOCOL, octets
+from nvgre_node.wire import octets
 
-NOBODY = "delivered to nobody"
-DEAD = "nothing gets through, not even a sound frame"
-_MARK = re.compile(rb"nvgre-row:.{4}", re.DOTALL)
-_NUMBERS = count(1)
+__all__ = ["DEAD", "NOBODY", "QUIET_MS", "Lab", "Shot", "Uplink", "distinct", "is_icmp_error", "mark"]
+
 _AT_ONCE = 32  # frames between two looks at the sockets, whose buffers are finite
-QUIET_MS = 20.0
 _ICMP, _ICMPV6, _INFORMATIONAL = 1, 58, 128
-
-
-def mark() -> Raw:
-    """A payload that no other frame of this process has: by it a frame is known wherever it turns up."""
-    return Raw(b"nvgre-row:" + next(_NUMBERS).to_bytes(4, "big"))
 
 
 def distinct(values: Iterable[str]) -> str:
@@ -74,49 +60,15 @@ class Uplink:
         return cls(host.interface_mac(name), Place(far.node, far.name), far.node.interface_mac(far.name))
 
 
-@dataclass(frozen=True)
-class Shot:
-    """What became of one frame. `alive`: a sound frame that was sent after it did arrive, so that silence means drop.
-
-    `heard` are (VM, frame) of those that got it; `out` and `into` are the packets that carried it out of, and into, the
-    uplink of each provider host. `reason` is what the NVEs counted as dropped.
-    """
-
-    sent: bytes
-    alive: bool
-    heard: tuple[tuple[str, bytes], ...]
-    out: dict[str, list[bytes]]
-    into: dict[str, list[bytes]]
-    reason: str
-
-    def carriers(self, host: str) -> list[Outer]:
-        """The packets that carried it out of a provider host's uplink, read."""
-        return [outer for packet in self.out[host] if (outer := outer_of(packet))]
-
-    @property
-    def delivered(self) -> str:
-        """`delivered to web`, in words; silence counts only where the way was open."""
-        if names := ", ".join(sorted(name for name, _ in self.heard)):
-            return f"delivered to {names}"
-        return NOBODY if self.alive else DEAD
-
-    def recovered(self, frame: bytes) -> str:
-        """`delivered`, and whether what arrived is this very frame."""
-        changed = any(arrived != frame for _, arrived in self.heard)
-        return self.delivered + (", changed" if changed else "")
-
-
-class Lab:
+class Lab(Peer):
     """A network under observation. Frames go from `sender` to `receiver`, a VM of its subnet on another host."""
 
     def __init__(self, net: NvgreNet, policy: Policy, seed: int, journal: Journal | None = None) -> None:
-        self.net, self.policy = net, policy
-        self.journal = journal if journal is not None else Journal()
-        self.rng = random.Random(seed)  # noqa: S311 (addresses and ports, not secrets)
+        super().__init__(policy, distant_pair(policy), seed, journal)
+        self.net = net
         self.uplinks = {host.name: Uplink.of(host) for host in net.provider_hosts}
         self.everything: list[Sighting] = []
         self._stack = ExitStack()
-        self.turn_to(*distant_pair(policy))
 
     def __enter__(self) -> Self:
         ports = vm_ports(self.net)
@@ -137,21 +89,6 @@ class Lab:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def turn_to(self, sender: Vm, receiver: Vm) -> None:
-        """From now on, frames go from this VM to that one; both are of one subnet, on different hosts."""
-        self.sender, self.receiver = sender, receiver
-        self.vsid = self.policy.vsid_of(sender)
-        self.to_receiver = f"delivered to {receiver.name}"
-
-    def pa(self, vm: Vm) -> str:
-        """The PA of the host that a VM is on."""
-        return str(self.policy.pa_of(vm))
-
-    @property
-    def outer_version(self) -> int:
-        """The IP version of the PAs between sender and receiver."""
-        return self.policy.pa_of(self.receiver).version
-
     @property
     def pairs(self) -> list[tuple[Vm, Vm]]:
         """Per virtual subnet, its first two VMs on different provider hosts."""
@@ -161,29 +98,10 @@ class Lab:
         """The MAC address of the host's end of a VM's port."""
         return str(self.net[vm.host].interface_mac(vm.name))
 
-    # Frames
-
-    def ethernet(self, **fields: Any) -> Packet:
-        """The Ethernet header of what the sender says to the receiver; of a type that no VM answers."""
-        return Ether(**({"src": self.sender.mac, "dst": self.receiver.mac, "type": TEST_ETHERTYPE} | fields))
-
-    def outer(self, **fields: Any) -> Packet:
-        """The outer headers of what the sender's NVE sends to the receiver's, as they arrive there.
-
-        `fields` are those of the IP version of the PAs.
-        """
+    def outer_macs(self) -> tuple[str, str]:
+        """Of the receiver's uplink: its far end, and its own."""
         uplink = self.uplinks[self.receiver.host]
-        ethernet = Ether(src=uplink.far_mac, dst=uplink.mac)
-        addresses = {"src": self.pa(self.sender), "dst": self.pa(self.receiver)}
-        if self.outer_version == 6:
-            return ethernet / IPv6(**({"nh": GRE_PROTOCOL} | addresses | fields))
-        return ethernet / IP(**({"flags": "DF", "id": 0, "proto": GRE_PROTOCOL} | addresses | fields))
-
-    def nvgre(self, inner: Packet | None = None, vsid: int | None = None, flow: int = 0, **outer: Any) -> Packet:
-        """An NVGRE packet for the receiver's NVE; with the sender's plain frame, unless told otherwise."""
-        key = (self.vsid if vsid is None else vsid) << 8 | flow
-        gre = GRE(key_present=1, proto=0x6558, key=key)
-        return self.outer(**outer) / gre / (self.ethernet() / mark() if inner is None else inner)
+        return uplink.far_mac, uplink.mac
 
     # Sending
 
@@ -244,7 +162,7 @@ class Lab:
         control_mouth, sound = control
         frames.append(Frame(time.time(), place, sound, "sent behind it: a sound frame, which must arrive"))
         control_mouth.send(sound)
-        (awaited,) = _marks(sound)
+        (awaited,) = marks(sound)
 
         def arrived(latest: list[Sighting]) -> bool:
             return any(s.node == self.receiver.name and awaited in s.frame for s in latest)
@@ -255,10 +173,10 @@ class Lab:
         alive, reason = arrived(seen), ", ".join(drop.label for drop in self.net.dropped() - before)
         by_mark: dict[bytes, list[Sighting]] = {}
         for sighting in seen:
-            for found in _marks(sighting.frame):
+            for found in marks(sighting.frame):
                 by_mark.setdefault(found, []).append(sighting)
         return [
-            self._shot(packet, origin, by_mark.get(_marks(packet)[0], []), alive, reason)
+            self._shot(packet, origin, by_mark.get(marks(packet)[0], []), alive, reason)
             for packet, origin in zip(sent, origins, strict=True)
         ]
 
@@ -277,15 +195,11 @@ class Lab:
         return Shot(sent, alive, tuple(heard), out, into, reason)
 
 
-def _marks(frame: bytes) -> list[bytes]:
-    return list(dict.fromkeys(_MARK.findall(frame)))
-
-
 def _seen(seen: Iterable[Sighting], control: bytes, sent: Sequence[bytes]) -> Iterator[Frame]:
     """Sightings as the journal keeps them: each says which of the frames that were sent it carries."""
-    numbers = {found: number for number, packet in enumerate(sent, start=1) for found in _marks(packet)}
+    numbers = {found: number for number, packet in enumerate(sent, start=1) for found in marks(packet)}
     for sighting in seen:
-        carried = _marks(sighting.frame)
+        carried = marks(sighting.frame)
         own = [f"carries {numbers[found]} of {len(sent)}" for found in carried if found in numbers]
         role = "carries the sound frame" if control in carried else own[0] if own else "seen"
         yield Frame(sighting.time, f"{sighting.node}:{sighting.interface}", sighting.frame, role)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from types import MappingProxyType
 
 from experiments.results import Check, Sample, Verdict
 
@@ -21,6 +22,8 @@ class Status(StrEnum):
     CHECKED = "checked"
     NOT_YET = "not yet"
     NOT_APPLICABLE = "not applicable"
+    REPORTED = "reported"
+    """It was tried and something was seen, but what should have been seen depends on what nobody has said."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was tried for a row. `reason` is what the NVEs counted meanwhile; it is no part of the verdict."""
+    """One thing that was tried for a row. `reason` is what the NVEs counted meanwhile; it is no part of the verdict.
+
+    `judged` is false for what is only reported, since it rests on a choice of an NVE that nobody has told us.
+    """
 
     row: str
     what: str
@@ -45,10 +51,13 @@ class Finding:
     expected: str
     observed: str
     reason: str = ""
+    judged: bool = True
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Verdict | Status:
         """Pass exactly if what was seen is what was expected."""
+        if not self.judged:
+            return Status.REPORTED
         return Verdict.PASS if self.expected == self.observed else Verdict.FAIL
 
 
@@ -195,13 +204,26 @@ def check(finding: Finding) -> Check:
 
 def checks(findings: Iterable[Finding]) -> tuple[Check, ...]:
     """The checks of all rows that bind an NVE; of optional rows there are samples only."""
-    return tuple(check(finding) for finding in findings if BY_ID[finding.row].level not in OPTIONAL)
+    return tuple(check(finding) for finding in findings if finding.judged and BY_ID[finding.row].level not in OPTIONAL)
 
 
-def samples(findings: Iterable[Finding]) -> tuple[Sample, ...]:
-    """Row by row: everything that was tried, or why nothing was."""
+def samples(
+    findings: Iterable[Finding], untried: Mapping[str, str] = MappingProxyType({}), choices: Mapping[str, str] = CHOICES
+) -> tuple[Sample, ...]:
+    """Row by row: everything that was tried, or why nothing was.
+
+    `untried` are reasons by row that go before the rows' own; `choices` are what the NVE does where it has a choice.
+    """
     tried = list(findings)
-    return tuple(sample for row in ROWS for sample in _samples(row, [f for f in tried if f.row == row.id]))
+    own = (
+        replace(row, status=Status.NOT_APPLICABLE, reason=untried.get(row.id, row.reason)) if untried else row
+        for row in ROWS
+    )
+    return tuple(
+        sample | {"choice": choices.get(row.id, "")}
+        for row in own
+        for sample in _samples(row, [f for f in tried if f.row == row.id])
+    )
 
 
 def _samples(row: Row, tried: list[Finding]) -> Iterator[Sample]:
@@ -218,13 +240,17 @@ def _samples(row: Row, tried: list[Finding]) -> Iterator[Sample]:
 
 def _head(row: Row) -> Sample:
     own = {"row": row.id, "clause": row.clause, "level": row.level, "statement": row.statement}
-    return {**own, "choice": CHOICES.get(row.id, "")}
+    return {**own, "choice": ""}
 
 
 def verdicts(samples: Iterable[Sample]) -> dict[str, str]:
-    """One verdict per row, in the order of the samples: fail if anything that was tried for it failed."""
+    """One verdict per row, in the order of the samples: fail if anything that was tried for it failed.
+
+    What is only reported decides nothing, unless there is nothing else.
+    """
     found: dict[str, str] = {}
     for sample in samples:
         row, verdict = str(sample["row"]), str(sample["verdict"])
-        found[row] = verdict if found.get(row) != Verdict.FAIL else Verdict.FAIL.value
+        if found.get(row) != Verdict.FAIL and (verdict != Status.REPORTED or row not in found):
+            found[row] = verdict
     return found
