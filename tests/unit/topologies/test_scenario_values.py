@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from nvgre_node.dataplane import DATAPLANES
+
 from .scenario_cases import FLAT, Case, edited, lines, wrong_with
 
 VALUES: list[Case] = [
@@ -196,7 +198,7 @@ VALUES: list[Case] = [
     Case(
         "a data plane that there is not",
         {"pa: 192.168.0.1/24": "pa: 192.168.0.1/24, dataplane: dpdk"},
-        ["4:42: hosts.host1.dataplane: there is no data plane dpdk (there are: ebpf, model)"],
+        [f"4:42: hosts.host1.dataplane: there is no data plane dpdk (there are: {', '.join(DATAPLANES)})"],
     ),
     Case(
         "one end of a link in a VLAN",
