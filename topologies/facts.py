@@ -131,6 +131,7 @@ class Facts:
     vms: tuple[Vm, ...]
     faults: tuple[Fault, ...]
     routing: tuple[Routing, ...] = ()
+    multipath: tuple[str, ...] = ()
 
     @cached_property
     def overhead(self) -> int:
@@ -202,6 +203,7 @@ def read(data: dict[str, Any]) -> Facts:
             for vm in _vms(name, tenant, _mapping(part))
         ),
         routing=tuple(_routing(tenant, _mapping(parts)) for tenant, parts in tenants.items()),
+        multipath=tuple(_mapping(data.get("multipath"))),
         faults=tuple(_fault(index, _mapping(part)) for index, part in enumerate(_list(data.get("faults")))),
     )
 
