@@ -13,7 +13,7 @@ from experiments.manifest import finish, manifest
 from experiments.store import Run
 from topologies import Scenario
 
-EXPERIMENTS = ("isolation", "mtu", "throughput", "conformance")
+EXPERIMENTS = ("isolation", "mtu", "throughput", "ecmp", "conformance")
 """The experiments there are; each is a module of this package, or a package in it."""
 
 RESULTS = Path(__file__).parents[1] / "results"

@@ -152,10 +152,11 @@ class Fabric:
         while route := next((route for route in self.routes(at) if end in route.prefix), None):
             if route.others:
                 return at, route.next_hops
-            at = self._owner(route.next_hop)
+            at = self.owner(route.next_hop)
         return None
 
-    def _owner(self, address: Address) -> str:
+    def owner(self, address: Address) -> str:
+        """The node that has an address. Raises StopIteration where none has."""
         ends = (end for link in self.links for end in link.ends)
         return next(end.node for end in ends if address in {own.ip for own in end.addresses})
 
