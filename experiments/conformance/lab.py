@@ -20,6 +20,7 @@ from scapy.packet import Packet, Raw
 
 from experiments.base import distant_pair, distant_pairs
 from experiments.conformance.journal import Frame, Journal
+from experiments.forks import fork
 from experiments.probes import TEST_ETHERTYPE
 from experiments.watch import Place, Sighting, Watch, packet_socket, uplinks, vm_ports
 from nvgre_node.namespace import set_sysctl
@@ -79,7 +80,8 @@ class Shot:
     """What became of one frame. `alive`: a sound frame that was sent after it did arrive, so that silence means drop.
 
     `heard` are (VM, frame) of those that got it; `out` and `into` are the packets that carried it out of, and into, the
-    uplink of each provider host. `reason` is what the NVEs counted as dropped.
+    uplink of each provider host. `reason` is what the NVEs counted as dropped, and `passed` has those of `Lab.paths` by
+    which it went.
     """
 
     sent: bytes
@@ -88,6 +90,7 @@ class Shot:
     out: dict[str, list[bytes]]
     into: dict[str, list[bytes]]
     reason: str
+    passed: tuple[str, ...] = ()
 
     def carriers(self, host: str) -> list[Outer]:
         """The packets that carried it out of a provider host's uplink, read."""
@@ -115,6 +118,7 @@ class Lab:
         self.rng = random.Random(seed)  # noqa: S311 (addresses and ports, not secrets)
         self.uplinks = {host.name: Uplink.of(host) for host in net.provider_hosts}
         self.everything: list[Sighting] = []
+        self.paths: tuple[str, ...] = ()  # the routers among which the way from sender to receiver parts, if it does
         self._stack = ExitStack()
         self.turn_to(*distant_pair(policy))
 
@@ -123,7 +127,10 @@ class Lab:
         for vm in self.net.vms:
             with vm.inside():  # what a VM says of its own accord is no part of a row
                 set_sysctl(f"ipv6/conf/{TenantVM.INTERFACE}/disable_ipv6", 1)
-        self._watch = self._stack.enter_context(Watch([*ports, *uplinks(self.net)]))
+        parting = fork(self.net, self.net.topo.fabric, self.sender.host, self.policy.pa_of(self.receiver))
+        self.paths = parting.names if parting else ()
+        ways = parting.paths if parting else ()
+        self._watch = self._stack.enter_context(Watch([*ports, *uplinks(self.net), *ways]))
         self._mouths = {place.node.name: self._stack.enter_context(packet_socket(place)) for place in ports}
         self._underlay: dict[str, socket.socket] = {
             host: self._stack.enter_context(packet_socket(uplink.far)) for host, uplink in self.uplinks.items()
@@ -185,6 +192,11 @@ class Lab:
         gre = GRE(key_present=1, proto=0x6558, key=key)
         return self.outer(**outer) / gre / (self.ethernet() / mark() if inner is None else inner)
 
+    def leaving(self, flow: int = 0) -> Packet:
+        """What the sender's NVE makes of its plain frame, as it leaves."""
+        own = self.uplinks[self.sender.host]
+        return Ether(src=own.mac, dst=own.far_mac) / self.nvgre(flow=flow).payload
+
     # Sending
 
     def say(self, *frames: Packet | bytes, vm: Vm | None = None, arriving_from: str = "") -> list[Shot]:
@@ -205,6 +217,14 @@ class Lab:
         sent = [bytes(packet) for packet in packets]
         origins = [octets(self.sender.mac)] * len(sent)
         return self._shoot(mouth, sent, (mouth, bytes(self.nvgre())), origins, f"sent:underlay-to-{host}", quiet_ms)
+
+    def send_out(self, *packets: Packet) -> list[Shot]:
+        """Packets leave the sender's host as if its NVE had made them; each carries a mark."""
+        host = self.net[self.sender.host]
+        sent = [bytes(packet) for packet in packets]
+        with packet_socket(Place(host, *host.uplinks)) as mouth:
+            control = mouth, bytes(self.leaving())
+            return self._shoot(mouth, sent, control, [octets(self.sender.mac)] * len(sent), f"sent:{host.name}")
 
     def look_back(self, seen: Sequence[Sighting]) -> None:
         """The next findings are about these frames of the whole run, and not about what was sent last."""
@@ -250,7 +270,7 @@ class Lab:
             return any(s.node == self.receiver.name and awaited in s.frame for s in latest)
 
         seen += self._watch.until(arrived) + self._watch.until_quiet(quiet_ms)
-        self.everything += seen
+        self.everything += [sighting for sighting in seen if sighting.node not in self.paths]
         self.journal.record([*frames, *_seen(seen, awaited, sent)])
         alive, reason = arrived(seen), ", ".join(drop.label for drop in self.net.dropped() - before)
         by_mark: dict[bytes, list[Sighting]] = {}
@@ -266,6 +286,7 @@ class Lab:
         heard: list[tuple[str, bytes]] = []
         out: dict[str, list[bytes]] = {host: [] for host in self.uplinks}
         into: dict[str, list[bytes]] = {host: [] for host in self.uplinks}
+        passed = tuple(sighting.node for sighting in seen if sighting.node in self.paths)
         for sighting in seen:
             source = sighting.frame[6:12]
             if (uplink := self.uplinks.get(sighting.node)) and is_icmp_error(sighting.frame):
@@ -274,7 +295,7 @@ class Lab:
                 (out if source == octets(uplink.mac) else into)[sighting.node].append(sighting.frame)
             elif source == origin and not is_icmp_error(sighting.frame):  # else it is an answer that quotes the frame
                 heard.append((sighting.node, sighting.frame))
-        return Shot(sent, alive, tuple(heard), out, into, reason)
+        return Shot(sent, alive, tuple(heard), out, into, reason, passed)
 
 
 def _marks(frame: bytes) -> list[bytes]:

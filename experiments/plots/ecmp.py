@@ -20,6 +20,12 @@ MODES = {
 }
 """What each mode of a router hashes, as it stands over its column."""
 
+_IN_WORDS = {
+    "outer": "outer addresses",
+    "inner_addresses": "inner addresses",
+    "inner": "inner addresses and ports",
+    "key": "the GRE key",
+}
 _SPREADS, _OF_A_VM = "spreads", "a VM's flows"
 _ROW_INCHES = 0.66
 _NARROW = 0.25
@@ -71,7 +77,7 @@ def headline(samples: Sequence[Sample]) -> str:
         named = "; ".join(f"{what}, hashed by {mode}, over {version}" for mode, what, version in wrong[:3])
         return f"NOT AS EXPECTED in {len(wrong)} of {len(cells)} cases: {named}"
     of_a_vm = {mode: cell.observed for (_, mode, what), cell in cells.items() if what == _OF_A_VM}
-    spreading = [MODES.get(mode, mode).replace("\n", " ") for mode, seen in of_a_vm.items() if seen == _SPREADS]
+    spreading = [_IN_WORDS.get(mode, mode) for mode, seen in of_a_vm.items() if seen == _SPREADS]
     words = (
         f"A VM's flows spread where routers hash {' or '.join(spreading)}"
         if spreading
