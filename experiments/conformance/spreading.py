@@ -7,7 +7,7 @@ from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, ip_interface
 
 from experiments.base import distant_pair
-from experiments.conformance.lab import Lab, Shot, mark
+from experiments.conformance.lab import DEAD, Lab, Shot, mark
 from experiments.conformance.rows import Finding
 from experiments.conformance.sending import flow
 from experiments.forks import SPREADS, verdict
@@ -110,7 +110,8 @@ def flow_ids(lab: Lab) -> Iterator[Finding]:
 
 
 def _spread(row: str, what: str, sent: str, lab: Lab, shots: Sequence[Shot], flows: Sequence[int]) -> Finding:
-    """Whether flows spread over the paths that there are."""
-    seen = verdict([shot.passed for shot in shots], lab.paths, flows)
+    """Whether flows spread over the paths that there are, and something gets through behind them."""
     over = f" over {' and '.join(lab.paths)}"
-    return Finding(row, f"{what}, spread", sent, SPREADS + over, seen + over)
+    seen = verdict([shot.passed for shot in shots], lab.paths, flows) + over
+    alive = all(shot.alive for shot in shots)
+    return Finding(row, f"{what}, spread", sent, SPREADS + over, seen if alive else DEAD)

@@ -179,7 +179,8 @@ def test_any_network_can_be_put_on_two_paths(name: str, over: Callable[[Scenario
     variant = on_two_paths(scenario)
     sender, receiver = distant_pair(variant.policy)
     found = variant.fabric.fork(sender.host, variant.policy.pa_of(receiver))
-    assert found and len(found[1]) == 2
+    assert found
+    assert len(found[1]) == 2
     assert variant.fabric.mtu == scenario.fabric.mtu
     assert [vm.cas for vm in variant.policy.vms] == [vm.cas for vm in scenario.policy.vms]
     hosts = {nve.host: nve.pas for nve in variant.policy.nves}
