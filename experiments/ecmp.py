@@ -165,7 +165,9 @@ class Crossing:
         uplink = Uplink.of(self._host)
         ends = Ends(uplink.mac, uplink.far_mac, sources(scenario, source), end)
         self._frames: dict[Varied, list[bytes]] = {
-            varied: [packet(ends, varied, number) for number in range(FLOWS)] for varied in Varied
+            varied: [packet(ends, varied, number) for number in range(FLOWS)]
+            for varied in Varied
+            if varied is not Varied.VM_FLOWS
         }
         self._frames[Varied.VM_FLOWS] = flows_of(source, destination, random.Random(seed))  # noqa: S311 (ports)
 

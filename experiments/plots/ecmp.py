@@ -103,7 +103,7 @@ def _draw_cell(axes: Axes, column: int, row: int, cell: _Cell, colours: dict[str
     for router, packets in cell.packets.items():
         share = packets / total
         axes.add_patch(Rectangle((left, row + 0.14), share * width, 0.72, facecolor=colours[router], edgecolor="none"))
-        if share >= _NARROW:
+        if share >= _NARROW and not wrong:
             x = left + share * width / 2
             words = axes.text(x, row + 0.5, f"{packets:g}", ha="center", va="center", color="white", zorder=4)
             words.set(fontsize=14, fontweight="bold")

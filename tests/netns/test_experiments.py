@@ -79,9 +79,10 @@ def figures(outcome: Outcome) -> dict[str, tuple[float, ...]]:
 # Isolation.
 
 
-def test_isolation_holds_between_tenants_with_identical_addresses() -> None:
+@pytest.mark.parametrize("name", ["contoso_fabrikam", "leaf_spine"])
+def test_isolation_holds_between_tenants_with_identical_addresses(name: str) -> None:
     """In two_hosts too: see test_cli.py."""
-    found = isolation.run(asked(load("contoso_fabrikam")))
+    found = isolation.run(asked(load(name)))
     assert (found.verdict, found.reason) == (Verdict.PASS, "")
     assert figures(found)["allowed deliveries seen"] == figures(found)["allowed deliveries"] > (0.0,)
     assert figures(found)["forbidden deliveries seen"] == (0.0,)
