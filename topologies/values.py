@@ -13,12 +13,16 @@ from typing import TypeVar
 from nvgre_node.acl import PROTOCOLS
 from nvgre_node.choices import COPY, Dscp
 from nvgre_node.dataplane import DATAPLANES
+from nvgre_node.fabric import Multipath
 from nvgre_node.groups import is_administratively_scoped
 from nvgre_node.policy import Address, Interface, Network
 from nvgre_node.wire import VSID_FIRST, VSID_LAST, check_vsid
 from topologies.problems import show
 
 _T = TypeVar("_T")
+
+DEFAULT = "default"
+"""What holds where nothing else is said; no node has this name."""
 
 MTU_LEAST, MTU_MOST = 576, 65535
 """Bytes of IP packet: what every IPv4 host must accept (RFC 791), and the most that an IPv4 header can say."""
@@ -143,6 +147,17 @@ def dscp(value: object) -> Dscp:
     """The DSCP of outer headers, or the word that says it is the inner one."""
     hint = f"use 0 to 63, or {COPY}"
     return COPY if value == COPY else _in_range(value, 0, 63, "a DSCP", hint)
+
+
+def multipath(value: object) -> Multipath:
+    """By what all routers spread packets over equal-cost paths."""
+    hint = f"or one of them by router, such as {{{DEFAULT}: outer, leaf1: key}}"
+    if value is None:
+        raise BadValueError("has no value", f"such as key, {hint}")
+    if not isinstance(value, str) or value not in list(Multipath):
+        *first, last = map(repr, map(str, Multipath))
+        raise BadValueError(f"{show(value)} is not {', '.join(first)} or {last}", hint)
+    return Multipath(value)
 
 
 def vid(value: object) -> int:

@@ -23,6 +23,7 @@ from experiments.conformance import (
     routing,
     rows,
     sending,
+    spreading,
     traffic_class,
     trunking,
     unknown,
@@ -57,6 +58,8 @@ OTHERWISE: tuple[tuple[Variant, tuple[Tried, ...]], ...] = (
     (trunking.trunks, trunking.TRUNKING),
     (routing.joined, routing.ROUTING),
     (variants.narrow, (narrow.inner_fragments, receiving.outer_fragments, narrow.path_mtu)),
+    (spreading.by_inner, (spreading.flows,)),
+    (spreading.by_key, (spreading.keyed_flows, spreading.flow_ids)),
     (variants.probing, vendors.VERIFIED),
     (variants.of_two_makes, vendors.OTHERS),
 )

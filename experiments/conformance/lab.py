@@ -10,11 +10,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Self
 
+from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
 from experiments.base import distant_pair, distant_pairs
 from experiments.conformance.journal import Frame, Journal
 from experiments.conformance.peer import DEAD, NOBODY, QUIET_MS, Peer, Shot, mark, marks
+from experiments.forks import fork
 from experiments.watch import Place, Sighting, Watch, packet_socket, uplinks, vm_ports
 from nvgre_node.namespace import set_sysctl
 from nvgre_node.net import NvgreNet
@@ -68,6 +70,7 @@ class Lab(Peer):
         self.net = net
         self.uplinks = {host.name: Uplink.of(host) for host in net.provider_hosts}
         self.everything: list[Sighting] = []
+        self.paths: tuple[str, ...] = ()  # the routers among which the way from sender to receiver parts, if it does
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -75,7 +78,10 @@ class Lab(Peer):
         for vm in self.net.vms:
             with vm.inside():  # what a VM says of its own accord is no part of a row
                 set_sysctl(f"ipv6/conf/{TenantVM.INTERFACE}/disable_ipv6", 1)
-        self._watch = self._stack.enter_context(Watch([*ports, *uplinks(self.net)]))
+        parting = fork(self.net, self.net.topo.fabric, self.sender.host, self.policy.pa_of(self.receiver))
+        self.paths = parting.names if parting else ()
+        ways = parting.paths if parting else ()
+        self._watch = self._stack.enter_context(Watch([*ports, *uplinks(self.net), *ways]))
         self._mouths = {place.node.name: self._stack.enter_context(packet_socket(place)) for place in ports}
         self._underlay: dict[str, socket.socket] = {
             host: self._stack.enter_context(packet_socket(uplink.far)) for host, uplink in self.uplinks.items()
@@ -103,6 +109,11 @@ class Lab(Peer):
         uplink = self.uplinks[self.receiver.host]
         return uplink.far_mac, uplink.mac
 
+    def leaving(self, flow: int = 0) -> Packet:
+        """What the sender's NVE makes of its plain frame, as it leaves."""
+        own = self.uplinks[self.sender.host]
+        return Ether(src=own.mac, dst=own.far_mac) / self.nvgre(flow=flow).payload
+
     # Sending
 
     def say(self, *frames: Packet | bytes, vm: Vm | None = None, arriving_from: str = "") -> list[Shot]:
@@ -123,6 +134,14 @@ class Lab(Peer):
         sent = [bytes(packet) for packet in packets]
         origins = [octets(self.sender.mac)] * len(sent)
         return self._shoot(mouth, sent, (mouth, bytes(self.nvgre())), origins, f"sent:underlay-to-{host}", quiet_ms)
+
+    def send_out(self, *packets: Packet) -> list[Shot]:
+        """Packets leave the sender's host as if its NVE had made them; each carries a mark."""
+        host = self.net[self.sender.host]
+        sent = [bytes(packet) for packet in packets]
+        with packet_socket(Place(host, *host.uplinks)) as mouth:
+            control = mouth, bytes(self.leaving())
+            return self._shoot(mouth, sent, control, [octets(self.sender.mac)] * len(sent), f"sent:{host.name}")
 
     def look_back(self, seen: Sequence[Sighting]) -> None:
         """The next findings are about these frames of the whole run, and not about what was sent last."""
@@ -168,7 +187,7 @@ class Lab(Peer):
             return any(s.node == self.receiver.name and awaited in s.frame for s in latest)
 
         seen += self._watch.until(arrived) + self._watch.until_quiet(quiet_ms)
-        self.everything += seen
+        self.everything += [sighting for sighting in seen if sighting.node not in self.paths]
         self.journal.record([*frames, *_seen(seen, awaited, sent)])
         alive, reason = arrived(seen), ", ".join(drop.label for drop in self.net.dropped() - before)
         by_mark: dict[bytes, list[Sighting]] = {}
@@ -184,6 +203,7 @@ class Lab(Peer):
         heard: list[tuple[str, bytes]] = []
         out: dict[str, list[bytes]] = {host: [] for host in self.uplinks}
         into: dict[str, list[bytes]] = {host: [] for host in self.uplinks}
+        passed = tuple(sighting.node for sighting in seen if sighting.node in self.paths)
         for sighting in seen:
             source = sighting.frame[6:12]
             if (uplink := self.uplinks.get(sighting.node)) and is_icmp_error(sighting.frame):
@@ -192,7 +212,7 @@ class Lab(Peer):
                 (out if source == octets(uplink.mac) else into)[sighting.node].append(sighting.frame)
             elif source == origin and not is_icmp_error(sighting.frame):  # else it is an answer that quotes the frame
                 heard.append((sighting.node, sighting.frame))
-        return Shot(sent, alive, tuple(heard), out, into, reason)
+        return Shot(sent, alive, tuple(heard), out, into, reason, passed)
 
 
 def _seen(seen: Iterable[Sighting], control: bytes, sent: Sequence[bytes]) -> Iterator[Frame]:

@@ -46,7 +46,8 @@ class Shot:
     """What became of one frame. `alive`: a sound frame that was sent after it did arrive, so that silence means drop.
 
     `heard` are (VM, frame) of those that got it; `out` and `into` are the packets that carried it out of, and into, the
-    uplink of each provider host. `reason` is what the NVEs counted as dropped.
+    uplink of each provider host. `reason` is what the NVEs counted as dropped, and `passed` has those of `Lab.paths` by
+    which it went.
     """
 
     sent: bytes
@@ -55,6 +56,7 @@ class Shot:
     out: dict[str, list[bytes]]
     into: dict[str, list[bytes]]
     reason: str
+    passed: tuple[str, ...] = ()
 
     def carriers(self, host: str) -> list[Outer]:
         """The packets that carried it out of a provider host's uplink, read."""

@@ -63,7 +63,7 @@ class Finding:
 
 # What a row needs that is not there.
 _GATEWAY = "there is no gateway"
-_PATHS = "the underlay has no equal-cost paths"
+_AGGREGATES = "a link aggregate picks its members as ECMP picks its paths, but links here are point to point, one each"
 _SCOPE = "the RFC puts it out of scope"
 
 
@@ -137,10 +137,10 @@ ROWS = (
     _row("V4", "3.4", "SHOULD", "that verification meets the implementation's needs (ours: it is configured)"),
     _row("V5", "3.4", "inferred", "VSIDs 0x1000 to 0xFFFFFE are for tenants"),
     # ECMP and LAG
-    _not_yet("E1", "4.1", "RECOMMENDED", "ECMP hashes the key, or the inner header", _PATHS),
-    _not_yet("E2", "4.1", "desc", "the key adds entropy for switches", _PATHS),
+    _row("E1", "4.1", "RECOMMENDED", "ECMP hashes the key, or the inner header"),
+    _row("E2", "4.1", "desc", "the key adds entropy for switches"),
     _row("E3", "4.1", "desc", "several PAs add entropy meanwhile"),
-    _not_yet("E4", "4.1", "inferred", "the same holds for link aggregation", _PATHS),
+    _never("E4", "4.1", "inferred", "the same holds for link aggregation", _AGGREGATES),
     # Broadcast, multicast, unicast
     _row("B1", "4.2", "desc", "a VSID can have administratively scoped groups"),
     _row("B2", "4.2", "desc", "broadcast and multicast go to the group, which members join"),

@@ -307,7 +307,7 @@ SHAPES: list[Case] = [
         [
             "4:3: hosts.host1: host1 has no link (join it to another host under links, or give a router an address on its link)",
             "5:3: hosts.host2: host2 has no link (join it to another host under links, or give a router an address on its link)",
-            "6:1: link: is not a key of this language (did you mean links? there are: about, faults, hosts, links, mtu, name, nve, routers, tenants, title)",
+            "6:1: link: is not a key of this language (did you mean links? there are: about, faults, hosts, links, mtu, multipath, name, nve, routers, tenants, title)",
         ],
     ),
     Case(
