@@ -13,6 +13,7 @@ from experiments.conformance import (
     foreign,
     grouping,
     guarding,
+    lacking,
     learning,
     mapping,
     monitoring,
@@ -35,6 +36,8 @@ from experiments.conformance.journal import Journal
 from experiments.conformance.lab import Lab
 from experiments.conformance.rows import Finding
 from experiments.results import Measurement, Outcome, Sample, Verdict
+from nvgre_node.dataplane import implementation
+from nvgre_node.dataplane.capability import Capability
 from nvgre_node.net import NvgreNet
 from topologies import Scenario
 
@@ -82,7 +85,14 @@ def run(context: Context) -> Outcome:
     distant_pair(context.scenario.policy)
     journal = Journal()
     tried = chain(_as_it_is(context, journal), on_variants(context, journal, OTHERWISE))
-    return outcome(context, list(journal.follow(tried)), journal)
+    own = capabilities(context)
+    return outcome(context, [lacking.explained(found, own) for found in journal.follow(tried)], journal)
+
+
+def capabilities(context: Context) -> frozenset[Capability]:
+    """What all data planes of a network have in common."""
+    names = {nve.dataplane or context.dataplane for nve in context.scenario.policy.nves}
+    return frozenset.intersection(*(implementation(name).capabilities for name in names))
 
 
 def outcome(context: Context, findings: Sequence[Finding], journal: Journal | None = None) -> Outcome:
@@ -98,6 +108,7 @@ def outcome(context: Context, findings: Sequence[Finding], journal: Journal | No
     words = (
         Verdict.PASS,
         Verdict.FAIL,
+        *((rows.Status.LACKS,) if counted[rows.Status.LACKS] else ()),
         rows.Status.REPORTED if context.target else rows.Status.NOT_YET,
         rows.Status.NOT_APPLICABLE,
     )
@@ -128,8 +139,13 @@ def on_variants(
     for number, (variant, tried) in enumerate(todo):
         if variant in OVER_IPV4 and any(pa.version == 6 for nve in context.scenario.policy.nves for pa in nve.pas):
             continue
-        scenario = variant(context.scenario)
-        context.progress(number, len(todo), (variant.__doc__ or "").rstrip("."))
+        scenario, network = variant(context.scenario), (variant.__doc__ or "").rstrip(".")
+        context.progress(number, len(todo), network)
+        if lacks := lacking.refused(scenario.policy, capabilities(context)):
+            journal.recall([])
+            for row in tried:
+                yield from lacking.untried(row, network, lacks)
+            continue
         with NvgreNet(scenario, context.dataplane) as net, Lab(net, scenario.policy, context.seed, journal) as lab:
             for row in tried:
                 yield from row(lab)

@@ -24,6 +24,8 @@ class Status(StrEnum):
     NOT_APPLICABLE = "not applicable"
     REPORTED = "reported"
     """It was tried and something was seen, but what should have been seen depends on what nobody has said."""
+    LACKS = "lacks"
+    """The data plane declares that it lacks what this takes, and it does."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Row:
 class Finding:
     """One thing that was tried for a row. `reason` is what the NVEs counted meanwhile; it is no part of the verdict.
 
-    `judged` is false for what is only reported, since it rests on a choice of an NVE that nobody has told us.
+    `judged` is false for what is only reported, since it rests on a choice of an NVE that nobody has told us. `lacks`
+    is what the data plane declares that it lacks, if this shows it.
     """
 
     row: str
@@ -52,13 +55,16 @@ class Finding:
     observed: str
     reason: str = ""
     judged: bool = True
+    lacks: str = ""
 
     @property
     def verdict(self) -> Verdict | Status:
         """Pass exactly if what was seen is what was expected."""
         if not self.judged:
             return Status.REPORTED
-        return Verdict.PASS if self.expected == self.observed else Verdict.FAIL
+        if self.expected == self.observed:
+            return Verdict.PASS
+        return Status.LACKS if self.lacks else Verdict.FAIL
 
 
 # What a row needs that is not there.
@@ -193,6 +199,11 @@ CHOICES: Mapping[str, str] = {
 }
 """What we do where the RFC leaves it open; every row of level `silent` has one."""
 
+_WEIGHT = (
+    *(Status.NOT_APPLICABLE, Status.NOT_YET, Status.REPORTED, Verdict.SKIP, Verdict.PASS, Status.LACKS, Verdict.FAIL),
+)
+"""Verdicts of findings by how much they say of a row."""
+
 BY_ID: Mapping[str, Row] = {row.id: row for row in ROWS}
 
 
@@ -203,8 +214,9 @@ def check(finding: Finding) -> Check:
 
 
 def checks(findings: Iterable[Finding]) -> tuple[Check, ...]:
-    """The checks of all rows that bind an NVE; of optional rows there are samples only."""
-    return tuple(check(finding) for finding in findings if finding.judged and BY_ID[finding.row].level not in OPTIONAL)
+    """The checks of all rows that bind an NVE; of optional rows, and of what is declared, there are samples only."""
+    judged = (finding for finding in findings if finding.verdict in set(Verdict))
+    return tuple(check(finding) for finding in judged if BY_ID[finding.row].level not in OPTIONAL)
 
 
 def samples(
@@ -229,7 +241,8 @@ def samples(
 def _samples(row: Row, tried: list[Finding]) -> Iterator[Sample]:
     for finding in tried:
         what = {"what": finding.what, "sent": finding.sent, "expected": finding.expected, "observed": finding.observed}
-        yield {**_head(row), **what, "verdict": str(finding.verdict), "reason": finding.reason}
+        reason = f"declared: {finding.lacks}" if finding.verdict == Status.LACKS else finding.reason
+        yield {**_head(row), **what, "verdict": str(finding.verdict), "reason": reason}
     if not tried:
         checked = row.status is Status.CHECKED
         verdict = Status.NOT_APPLICABLE if checked else row.status
@@ -251,6 +264,5 @@ def verdicts(samples: Iterable[Sample]) -> dict[str, str]:
     found: dict[str, str] = {}
     for sample in samples:
         row, verdict = str(sample["row"]), str(sample["verdict"])
-        if found.get(row) != Verdict.FAIL and (verdict != Status.REPORTED or row not in found):
-            found[row] = verdict
+        found[row] = max(found.get(row, verdict), verdict, key=_WEIGHT.index)
     return found

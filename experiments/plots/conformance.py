@@ -43,6 +43,7 @@ _STATES = {
     "not applicable": _State("not applicable", style.PAPER, style.MUTED),
     "not yet": _State("not yet", style.FAINT, style.MUTED),
     "reported": _State("reported, not judged", style.PAPER, style.INK, "."),
+    "lacks": _State("declared as lacking", style.PAPER, style.INK, "/"),
     "pass": _State("holds on the wire", style.OUTCOMES["pass"], "white"),
     "fail": _State("FAILS", style.OUTCOMES["leak"], "white", "//"),
 }

@@ -1,6 +1,7 @@
 """The implementations of the NVE behind one interface, `base.DataPlane`."""
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 from nvgre_node.dataplane.base import DataPlane
@@ -16,6 +17,21 @@ DATAPLANES = {
 WITHOUT_OFFLOADS = frozenset({"model"})
 """Data planes that need frames as they are on the wire: cut to size, and with their checksums in place."""
 
+_CLASSES = {"ebpf": ("ebpf", "EbpfDataPlane"), "gretap": ("gretap", "GretapDataPlane"), "model": ("live", "LiveModel")}
+
+
+def implementation(name: str) -> type[DataPlane]:
+    """The class of a data plane, imported only now.
+
+    Raises:
+        BadInputError: there is none of that name.
+    """
+    if name not in _CLASSES:
+        raise BadInputError(f"there is no data plane {name!r}; there are: {', '.join(DATAPLANES)}")
+    module, own = _CLASSES[name]
+    found: type[DataPlane] = getattr(import_module(f"nvgre_node.dataplane.{module}"), own)
+    return found
+
 
 def create(name: str, pin_directory: Callable[[], Path]) -> DataPlane:
     """A data plane by name, not yet attached; `pin_directory` makes one for it on a BPF file system, if it wants one.
@@ -23,16 +39,5 @@ def create(name: str, pin_directory: Callable[[], Path]) -> DataPlane:
     Raises:
         BadInputError: there is none of that name.
     """
-    if name == "ebpf":
-        from nvgre_node.dataplane.ebpf import EbpfDataPlane
-
-        return EbpfDataPlane(pin_directory())
-    if name == "gretap":
-        from nvgre_node.dataplane.gretap import GretapDataPlane
-
-        return GretapDataPlane()
-    if name == "model":
-        from nvgre_node.dataplane.live import LiveModel
-
-        return LiveModel()
-    raise BadInputError(f"there is no data plane {name!r}; there are: {', '.join(DATAPLANES)}")
+    own = implementation(name)
+    return own(pin_directory()) if name == "ebpf" else own()  # type: ignore[call-arg]

@@ -51,6 +51,7 @@ class GretapDataPlane:
             Capability.OUTER_IPV6,
             Capability.SEVERAL_PAS,
             Capability.CHECKS_SOURCE_PA,
+            Capability.RESTORES_ECN,
             Capability.REASSEMBLES,
             Capability.DROPS_UNKNOWN,
             Capability.FLOODS_UNKNOWN,
