@@ -6,11 +6,19 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from mininet.link import Link
+from mininet.link import Intf, Link
 from pyroute2.netlink.exceptions import NetlinkError
 
 from nvgre_node.namespace import netlink
 from nvgre_node.node import NamespacedNode
+
+
+class VethEnd(Intf):
+    """One end of a VethLink, which sets it up by itself."""
+
+    def isUp(self, setUp: bool = False) -> bool:  # noqa: N802 (Mininet's names)
+        """Whether the interface is up. Mininet would set it up here, with a process that does nothing else."""
+        return True if setUp else bool(super().isUp())
 
 
 class VethLink(Link):
@@ -25,7 +33,7 @@ class VethLink(Link):
         addresses2: Sequence[str] = (),
         **params: Any,
     ) -> None:
-        super().__init__(node1, node2, **params)
+        super().__init__(node1, node2, **({"intf": VethEnd} | params))
         self.mtu = mtu
         for intf, addresses in ((self.intf1, addresses1), (self.intf2, addresses2)):
             intf.node.set_link(intf.name, mtu=mtu, state="up")
