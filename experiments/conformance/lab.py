@@ -36,6 +36,7 @@ _MARK = re.compile(rb"nvgre-row:.{4}", re.DOTALL)
 _NUMBERS = count(1)
 _AT_ONCE = 32  # frames between two looks at the sockets, whose buffers are finite
 QUIET_MS = 20.0
+_PATIENCE, _IMPATIENCE = 3.0, 1.0  # seconds for a sound frame, which a busy machine may delay; once one was lost, less
 _ICMP, _ICMPV6, _INFORMATIONAL = 1, 58, 128
 
 
@@ -116,6 +117,7 @@ class Lab:
         self.rng = random.Random(seed)  # noqa: S311 (addresses and ports, not secrets)
         self.uplinks = {host.name: Uplink.of(host) for host in net.provider_hosts}
         self.everything: list[Sighting] = []
+        self._patience = _PATIENCE
         self._stack = ExitStack()
         self.turn_to(*distant_pair(policy))
 
@@ -250,10 +252,12 @@ class Lab:
         def arrived(latest: list[Sighting]) -> bool:
             return any(s.node == self.receiver.name and awaited in s.frame for s in latest)
 
-        seen += self._watch.until(arrived) + self._watch.until_quiet(quiet_ms)
+        seen += self._watch.until(arrived, self._patience) + self._watch.until_quiet(quiet_ms)
         self.everything += seen
         self.journal.record([*frames, *_seen(seen, awaited, sent)])
         alive, reason = arrived(seen), ", ".join(drop.label for drop in self.net.dropped() - before)
+        if not alive:
+            self._patience = _IMPATIENCE
         by_mark: dict[bytes, list[Sighting]] = {}
         for sighting in seen:
             for found in _marks(sighting.frame):

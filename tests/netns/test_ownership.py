@@ -1,5 +1,6 @@
 """What a run owns is gone when it ends, however it ends, and nobody else's things are ever touched."""
 
+import os
 import re
 import signal
 import subprocess
@@ -67,9 +68,21 @@ def inhabitants(inodes: set[int]) -> frozenset[int]:
     return frozenset(found)
 
 
+_held: list[int] = []
+
+
 def namespaces(run_id: str) -> set[int]:
-    """The inodes of a run's namespaces."""
-    return {path.stat().st_ino for path in NAMED.glob(f"{run_id}-*")}
+    """The inodes of a run's namespaces, which are held open: no other's gets such a number until the test has ended."""
+    opened = [os.open(path, os.O_RDONLY) for path in NAMED.glob(f"{run_id}-*")]
+    _held.extend(opened)
+    return {os.fstat(descriptor).st_ino for descriptor in opened}
+
+
+@pytest.fixture(autouse=True)
+def _hold_no_longer() -> Iterator[None]:
+    yield
+    while _held:
+        os.close(_held.pop())
 
 
 def root_links() -> set[str]:
