@@ -113,7 +113,9 @@ class Watch:
         """Listens until `done` says so of all that was seen since this call began, at most for `seconds`."""
         deadline = time.monotonic() + seconds
         seen: list[Sighting] = []
-        while not done(seen) and time.monotonic() < deadline:
+        is_late = False
+        while not done(seen) and not is_late:
+            is_late = time.monotonic() >= deadline  # one last look: a busy machine may have kept this thread from it
             seen += self.heard(5)
         return seen
 

@@ -81,6 +81,7 @@ class NvgreNet(Mininet):
                 return
             self._stopped = True
             namespace.go_home()
+            self.links.clear()  # they go with the namespaces, all at once; one by one, the kernel waits for each
             try:
                 super().stop()
             finally:
