@@ -9,6 +9,7 @@ from experiments.results import Outcome
 from nvgre_node.errors import BadInputError
 from nvgre_node.policy import Policy, Vm
 from topologies import Scenario
+from topologies.target import Target
 
 Progress = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, what is being done now)."""
@@ -16,13 +17,17 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class Context:
-    """What an experiment is run with. `quick` asks for the short form that the demo uses."""
+    """What an experiment is run with. `quick` asks for the short form that the demo uses.
+
+    With a `target` it is about an NVE that is there already: no network is built, and `scenario` is what its file says.
+    """
 
     scenario: Scenario
     dataplane: str
     progress: Progress
     quick: bool = False
     seed: int = 7637
+    target: Target | None = None
 
 
 Experiment = Callable[[Context], Outcome]

@@ -46,6 +46,21 @@ EXPLANATIONS = {
         ),
         clause="RFC 7637 section 3.2, RFC 7348 section 5: over IPv4, NVGRE adds 42 bytes and VXLAN 50.",
     ),
+    "ecmp": Explanation(
+        question="By what must a router hash so that NVGRE spreads over paths of equal cost?",
+        reading=(
+            "Each row is what differs between packets, all else being equal, each column what the routers hash, and "
+            "each bar how 128 flows of two packets each were shared among the paths; they spread where each path got "
+            "as many flows as a fair hash gives it in all but one of a million runs. To plain routers (left) all "
+            "between two NVEs is one flow, unless these have several PAs; a hash of the key (right) spreads what has "
+            "several FlowIDs, such as the bottom row, where the NVE made them of ports, and a hash of inner headers "
+            "does without them."
+        ),
+        clause=(
+            "RFC 7637 section 4.1: ECMP should hash the outer headers with the entire key, or the inner headers; "
+            "meanwhile an NVE may have several PAs."
+        ),
+    ),
     "conformance": Explanation(
         question="Does the NVE do on the wire what RFC 7637 asks, clause by clause?",
         reading=(

@@ -26,19 +26,21 @@ _VERSION_COMMANDS = {
 
 
 def manifest(
-    scenario_name: str,
-    scenario_sha256: str,
+    file: Mapping[str, Mapping[str, str]],
     seed: int,
     dataplanes: Sequence[str],
     mtus: Mapping[str, Any],
     offloads: Mapping[str, Any],
     arguments: Sequence[str],
 ) -> dict[str, Any]:
-    """What to note down before a run begins; `finish` adds what its end shows. What cannot be found out is None."""
+    """What to note down before a run begins; `finish` adds what its end shows. What cannot be found out is None.
+
+    `file` is what the run is about, `scenario` or `target`, with its name and sha256.
+    """
     return {
         "started": _now().isoformat(timespec="milliseconds"),
         "arguments": [_without_home(argument) for argument in arguments],
-        "scenario": {"name": scenario_name, "sha256": scenario_sha256},
+        **file,
         "seed": seed,
         "dataplanes": list(dataplanes),
         "datapaths": {name: forwards for name in dataplanes if (forwards := datapath(name))},

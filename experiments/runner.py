@@ -12,19 +12,26 @@ from experiments.base import Context, Experiment, Progress
 from experiments.manifest import finish, manifest
 from experiments.store import Run
 from topologies import Scenario
+from topologies.target import Target
 
-EXPERIMENTS = ("isolation", "mtu", "throughput", "conformance")
+EXPERIMENTS = ("isolation", "mtu", "throughput", "ecmp", "conformance")
 """The experiments there are; each is a module of this package, or a package in it."""
 
 RESULTS = Path(__file__).parents[1] / "results"
 """Where runs are written unless told otherwise."""
+
+FOREIGN = "foreign"
+"""What the data plane of a target is called."""
 
 _OFFLOADS = {"veth": "as the kernel makes it", "throughput": "switched on and off; see throughput.csv"}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run: experiments times data planes on one scenario. `arguments` are noted in the manifest."""
+    """What to run: experiments times data planes on one scenario. `arguments` are noted in the manifest.
+
+    With a `target`, `scenario` is the network that its file speaks of, and the data plane is somebody else's.
+    """
 
     experiments: Sequence[str]
     scenario: Scenario
@@ -33,6 +40,7 @@ class Plan:
     seed: int = 7637
     out: Path = RESULTS
     arguments: Sequence[str] = ()
+    target: Target | None = None
 
 
 def experiment(name: str) -> Experiment:
@@ -45,12 +53,14 @@ def conduct(plan: Plan, progress: Callable[[str, str], Progress]) -> Run:
     """Runs the plan, writes the run and its report. `progress` makes a listener per experiment and data plane."""
     scenario = plan.scenario
     mtus = {"underlay": scenario.fabric.mtu, "tenant": scenario.tenant_mtu}
-    noted = manifest(scenario.name, scenario.sha256, plan.seed, plan.dataplanes, mtus, _OFFLOADS, plan.arguments)
+    kind, offloads = ("target", {}) if plan.target else ("scenario", _OFFLOADS)
+    file = {kind: {"name": scenario.name, "sha256": scenario.sha256}}
+    noted = manifest(file, plan.seed, plan.dataplanes, mtus, offloads, plan.arguments)
     run = Run.create(plan.out, plan.experiments, noted, scenario.path.read_text())
     try:
         for name in plan.experiments:
             for dataplane in plan.dataplanes:
-                context = Context(scenario, dataplane, progress(name, dataplane), plan.quick, plan.seed)
+                context = Context(scenario, dataplane, progress(name, dataplane), plan.quick, plan.seed, plan.target)
                 run.add(experiment(name)(context))
                 run.save()
     finally:

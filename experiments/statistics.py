@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from math import comb
 
 import numpy as np
 
@@ -32,6 +34,25 @@ def bootstrap_interval(values: Sequence[float], confidence: float = 0.95, seed: 
     tail = (1 - confidence) / 2
     low, high = np.quantile(medians, [tail, 1 - tail], method="inverted_cdf")
     return float(low), float(high)
+
+
+FALSE_ALARM = 1e-6
+"""How often a fair spread may be taken for an unfair one: once in a million times."""
+
+
+@cache
+def fair_range(flows: int, parts: int) -> tuple[int, int]:
+    """How many of so many flows each of `parts` gets (least, most) where each flow goes to any of them alike.
+
+    Exact, by the binomial distribution: the chance that any part is outside is at most FALSE_ALARM. `least` is at least
+    1, since what gets nothing has no part in it.
+    """
+    share = 1 / parts
+    chances = [comb(flows, n) * share**n * (1 - share) ** (flows - n) for n in range(flows + 1)]
+    tail = FALSE_ALARM / (2 * parts)
+    least = next(n for n in range(flows + 1) if sum(chances[: n + 1]) > tail)
+    most = next(n for n in range(flows, -1, -1) if sum(chances[n:]) > tail)
+    return max(least, 1), most
 
 
 def paired_ratio(a: Sequence[float], b: Sequence[float]) -> tuple[float, ...]:

@@ -17,7 +17,7 @@ from experiments import cells, schema
 from experiments.results import Outcome
 from nvgre_node.errors import BadInputError
 
-RESULTS, MANIFEST, SCENARIO = "results.json", "manifest.json", "scenario.yaml"
+RESULTS, MANIFEST, SCENARIO, TARGET = "results.json", "manifest.json", "scenario.yaml", "target.yaml"
 
 
 class RunError(BadInputError):
@@ -25,7 +25,10 @@ class RunError(BadInputError):
 
 
 class Run:
-    """One run: what was found (`outcomes`), under which circumstances (`manifest`), in which folder."""
+    """One run: what was found (`outcomes`), under which circumstances (`manifest`), in which folder.
+
+    `scenario_text` is that of its scenario or, where `is_of_target`, of its target file.
+    """
 
     def __init__(self, folder: Path, manifest: dict[str, Any], scenario_text: str | None = None) -> None:
         self.folder = folder
@@ -51,6 +54,16 @@ class Run:
         self.outcomes.append(outcome)
 
     @property
+    def is_of_target(self) -> bool:
+        """Whether it is about an NVE that was there before."""
+        return "target" in self.manifest
+
+    @property
+    def source(self) -> Path:
+        """The file in it that says what it is about."""
+        return self.folder / (TARGET if self.is_of_target else SCENARIO)
+
+    @property
     def stems(self) -> tuple[str, ...]:
         """The file name stem of each outcome: `mtu`, or `mtu-ovs` where several data planes ran the same experiment."""
         return _stems(self.outcomes)
@@ -71,7 +84,7 @@ class Run:
             (self.folder / stale).unlink(missing_ok=True)
         self._tables = set(tables)
         if self.scenario_text is not None:
-            self.write(SCENARIO, self.scenario_text)
+            self.write(self.source.name, self.scenario_text)
         self.write(MANIFEST, _json(self.manifest))
         self.write(RESULTS, _json(schema.write(self.outcomes)))
         self.hand_over()
@@ -99,8 +112,8 @@ class Run:
         if not (path / RESULTS).is_file():
             raise RunError(f"{path}: not a run: there is no {RESULTS} in it")
         manifest = _read_json(path / MANIFEST)
-        scenario = path / SCENARIO
-        run = cls(path, manifest, _read(scenario) if scenario.exists() else None)
+        run = cls(path, manifest)
+        run.scenario_text = _read(run.source) if run.source.exists() else None
         run.outcomes = _read_outcomes(path)
         return run
 

@@ -7,23 +7,41 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from nvgre_node import packet
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import NamespacedNode, TenantVM
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where to listen: an interface of a node. `incoming_only` leaves out what the node itself sends."""
+class Located(Protocol):
+    """What has a network namespace: a node, or a place that was there before."""
 
-    node: NamespacedNode
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    def inside(self) -> AbstractContextManager[None]:
+        """The calling thread works in its namespace until the block ends."""
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where to listen: an interface. `incoming_only` leaves out what its own namespace sends there."""
+
+    node: Located
     interface: str
     incoming_only: bool = True
+
+
+@dataclass(frozen=True)
+class Place(Spot):
+    """Where to listen in a network of ours: an interface of a node."""
+
+    node: NamespacedNode
 
 
 @dataclass(frozen=True)
@@ -49,7 +67,7 @@ def uplinks(net: NvgreNet) -> list[Place]:
     return [Place(host, name, incoming_only=False) for host in net.provider_hosts for name in host.uplinks]
 
 
-def packet_socket(place: Place, *, stamped: bool = False) -> socket.socket:
+def packet_socket(place: Spot, *, stamped: bool = False) -> socket.socket:
     """A raw packet socket on an interface of a node: sends frames as they are, and receives all that pass."""
     with place.node.inside():
         return packet.packet_socket(place.interface, incoming_only=place.incoming_only, stamped=stamped)
@@ -58,11 +76,11 @@ def packet_socket(place: Place, *, stamped: bool = False) -> socket.socket:
 class Watch:
     """Listens at several places at once, from entering the `with` block to its end."""
 
-    def __init__(self, places: Iterable[Place]) -> None:
+    def __init__(self, places: Iterable[Spot]) -> None:
         self._places = tuple(places)
         self._stack = ExitStack()
         self._poll = select.poll()
-        self._sockets: dict[int, tuple[Place, socket.socket]] = {}
+        self._sockets: dict[int, tuple[Spot, socket.socket]] = {}
 
     def __enter__(self) -> Self:
         for place in self._places:
@@ -95,7 +113,9 @@ class Watch:
         """Listens until `done` says so of all that was seen since this call began, at most for `seconds`."""
         deadline = time.monotonic() + seconds
         seen: list[Sighting] = []
-        while not done(seen) and time.monotonic() < deadline:
+        is_late = False
+        while not done(seen) and not is_late:
+            is_late = time.monotonic() >= deadline  # one last look: a busy machine may have kept this thread from it
             seen += self.heard(5)
         return seen
 

@@ -6,12 +6,20 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from mininet.link import Link
+from mininet.link import Intf, Link
 from pyroute2.netlink.exceptions import NetlinkError
 
 from nvgre_node import underlay_vlan
 from nvgre_node.namespace import netlink
 from nvgre_node.node import NamespacedNode
+
+
+class VethEnd(Intf):
+    """One end of a VethLink, which sets it up by itself."""
+
+    def isUp(self, setUp: bool = False) -> bool:  # noqa: N802 (Mininet's names)
+        """Whether the interface is up. Mininet would set it up here, with a process that does nothing else."""
+        return True if setUp else bool(super().isUp())
 
 
 class VethLink(Link):
@@ -32,7 +40,7 @@ class VethLink(Link):
         offloads: bool = True,
         **params: Any,
     ) -> None:
-        super().__init__(node1, node2, **params)
+        super().__init__(node1, node2, **({"intf": VethEnd} | params))
         self.mtu = mtu
         if vlan is not None:
             self._tag(vlan)

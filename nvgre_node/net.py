@@ -81,6 +81,7 @@ class NvgreNet(Mininet):
                 return
             self._stopped = True
             namespace.go_home()
+            self.links.clear()  # they go with the namespaces, all at once; one by one, the kernel waits for each
             try:
                 super().stop()
             finally:
@@ -98,7 +99,7 @@ class NvgreNet(Mininet):
 
     def counters(self) -> dict[str, dict[int, SubnetCounters]]:
         """Each NVE's counters since it came up: by provider host, then by VSID."""
-        return {host.name: host.dataplane.counters() for host in self.provider_hosts}
+        return {host.name: host.counters() for host in self.provider_hosts}
 
     def alive(self, timeout: float = 1.0) -> dict[str, dict[Address, float | None]]:
         """By provider host and verified peer: seconds until that NVE answered a probe, or None if it has not (V3)."""

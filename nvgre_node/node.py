@@ -18,10 +18,11 @@ from pyroute2.netlink.exceptions import NetlinkError
 from nvgre_node import dataplane, namespace, probing
 from nvgre_node.choices import COPY
 from nvgre_node.dataplane import capability
-from nvgre_node.dataplane.base import Punted
+from nvgre_node.dataplane.base import Punted, SubnetCounters
 from nvgre_node.errors import BadInputError, MissingError
-from nvgre_node.fabric import MulticastRoute, Route
+from nvgre_node.fabric import MulticastRoute, Multipath, Route
 from nvgre_node.multicast import multicast_router
+from nvgre_node.multipath import Spreading
 from nvgre_node.namespace import NUD_VALID, netlink
 from nvgre_node.policy import Address, LookupRecord, Network, NvePolicy, Vm
 from nvgre_node.run import Run, process_run
@@ -103,6 +104,12 @@ class NamespacedNode(Node):
         with self.inside(), netlink() as ip:
             return str(ip.get_links(ip.link_lookup(ifname=interface)[0])[0].get("address"))
 
+    def interface_with(self, address: Address) -> str:
+        """The interface that has an address."""
+        with self.inside(), netlink() as ip:
+            index = next(int(own["index"]) for own in ip.get_addr() if own.get("address") == str(address))
+            return str(ip.get_links(index)[0].get("ifname"))
+
     def set_link(self, interface: str, **attributes: Any) -> None:
         """Sets attributes of an interface, such as `mtu`, `address` or `state`."""
         with self.inside(), netlink() as ip:
@@ -129,25 +136,41 @@ class NamespacedNode(Node):
             self.nameToIntf[interface].ip, self.nameToIntf[interface].prefixLen = ip_address, prefix
 
     def set_routes(self, routes: Sequence[Route]) -> None:
-        """Adds static routes."""
+        """Adds static routes; one with several next hops has them at equal cost."""
         with self.inside(), netlink() as ip:
             for route in routes:
-                ip.route("add", dst=str(route.prefix), gateway=str(route.next_hop))
+                hops = [{"gateway": str(hop)} for hop in route.next_hops]
+                ip.route("add", dst=str(route.prefix), **(hops[0] if len(hops) == 1 else {"multipath": hops}))
 
 
 class FabricRouter(NamespacedNode):
     """A router of the underlay: forwards between its links, and knows nothing of what the packets carry (G7)."""
 
     def config(
-        self, routes: Sequence[Route] = (), multicast: Sequence[MulticastRoute] = (), **_params: Any
+        self,
+        routes: Sequence[Route] = (),
+        multicast: Sequence[MulticastRoute] = (),
+        multipath: Multipath = Multipath.OUTER,
+        **_params: Any,
     ) -> dict[str, Any]:
         """Sets provider routes, those of multicast groups too, and switches forwarding on."""
         self.set_routes(routes)
+        self._spreading = Spreading(self.name, routes)
+        self.spread_by(multipath)
         with self.inside():
             namespace.set_sysctl("ipv4/ip_forward", 1)
             namespace.set_sysctl("ipv6/conf/all/forwarding", 1)
             self._multicast = multicast_router(self._addresses(), multicast)
         return {}
+
+    def spread_by(self, mode: Multipath) -> None:
+        """Has it choose among equal-cost paths by this, from now on (E1).
+
+        Raises:
+            MissingError: the machine lacks what that takes.
+        """
+        with self.inside():
+            self._spreading.choose(mode)
 
     @staticmethod
     def _addresses() -> dict[Address, int]:
@@ -259,6 +282,11 @@ class ProviderHost(NamespacedNode):
         if hasattr(self, "dataplane"):
             self.dataplane.close()
         super().terminate()
+
+    def counters(self) -> dict[int, SubnetCounters]:
+        """The counters of its NVE since it came up, by VSID."""
+        with self.inside():
+            return self.dataplane.counters()
 
     def punted(self) -> list[Punted]:
         """Its VMs' frames that no lookup record knew since the last call, where `unknown` is `punt` (B6)."""

@@ -20,7 +20,10 @@ _SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 26, 33
 _SYS_PIDFD_GETFD = 438  # the same on every architecture
 _IPV6_RECVERR = 25
 _TAKE_NOTHING = struct.pack("=HBBI", 0x06, 0, 0, 0)  # classic BPF: return 0 bytes
-_RECEIVE_BUFFER = 8 << 20
+SO_RCVBUFFORCE = 33
+"""As SO_RCVBUF, but past the machine's limit, which is small: a reader that waits for its turn must lose nothing."""
+RECEIVE_BUFFER = 8 << 20
+"""Bytes that a socket keeps for its reader."""
 _SO_TIMESTAMPNS, _TIMESPEC = 35, struct.Struct("=qq")
 
 
@@ -30,7 +33,7 @@ def packet_socket(interface: str, *, incoming_only: bool = True, stamped: bool =
     `incoming_only` leaves out what this machine itself sends there; `stamped` has the kernel note when each passed.
     """
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+    sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
     sock.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
     if stamped:
         sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
@@ -50,7 +53,7 @@ def receive_more(pid: int) -> None:
                 if descriptor.readlink().name.startswith("socket:"):
                     with socket.socket(fileno=_copy(handle, int(descriptor.name))) as sock:
                         if sock.family == socket.AF_PACKET:
-                            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+                            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
     finally:
         os.close(handle)
 

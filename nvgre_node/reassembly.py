@@ -11,11 +11,10 @@ import struct
 from ipaddress import IPv4Address, IPv6Address
 
 from nvgre_node.groups import group_mac
-from nvgre_node.packet import take_nothing
+from nvgre_node.packet import RECEIVE_BUFFER, SO_RCVBUFFORCE, take_nothing
 from nvgre_node.wire import ETHERNET_BYTES, ETHERTYPE_IPV4, ETHERTYPE_IPV6, GRE_PROTOCOL, IPV4_BYTES, IPV6_BYTES
 
 _IP_RECVFRAGSIZE, _IPV6_RECVFRAGSIZE = 25, 77
-_RECEIVE_BUFFER = 8 << 20
 _LONGEST = 1 << 16
 _HOP_LIMIT = 64
 _MTU_DISCOVER = {socket.AF_INET: (socket.IPPROTO_IP, 10), socket.AF_INET6: (socket.IPPROTO_IPV6, 23)}
@@ -27,7 +26,7 @@ _IP_PKTINFO, _PKTINFO = 8, struct.Struct("=I4s4s")
 def reassembly_socket(family: int) -> socket.socket:
     """A non-blocking socket that gets the GRE packets of this namespace; and can tell which came in pieces."""
     sock = socket.socket(family, socket.SOCK_RAW, GRE_PROTOCOL)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+    sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
     if family == socket.AF_INET:
         sock.setsockopt(socket.IPPROTO_IP, _IP_RECVFRAGSIZE, 1)
     else:

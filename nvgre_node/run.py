@@ -128,7 +128,7 @@ def _known() -> list[str]:
 def _is_alive(run_id: str) -> bool:
     try:
         with (ROOT / run_id / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: others may be asking at this moment
     except BlockingIOError:
         return True
     except OSError:  # no lock file: its owner died before it had one

@@ -22,7 +22,8 @@ class NvgreTopo(Topo):
         self.policy, self.fabric, self.tenant_mtu, self.dataplane = policy, fabric, tenant_mtu, dataplane
         for router in fabric.routers:
             multicast = fabric.multicast_routes(router, policy.group_members)
-            self._add_node(router, FabricRouter, routes=fabric.routes(router), multicast=multicast)
+            ways = {"routes": fabric.routes(router), "multicast": multicast}
+            self._add_node(router, FabricRouter, **ways, multipath=fabric.spreads_by(router))
         for nve in policy.nves:
             own = {"policy": policy.for_host(nve.host), "routes": fabric.routes(nve.host)}
             own["dataplane"] = nve.dataplane or dataplane

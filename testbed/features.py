@@ -50,6 +50,7 @@ FEATURES = (
     Feature("ip", "every network", _program("ip"), "apt-get install iproute2"),
     Feature("iperf3", "throughput", _program("iperf3"), "apt-get install iperf3"),
     Feature("ethtool", "throughput, model, ovs", _program("ethtool"), "apt-get install ethtool"),
+    Feature("nft", "ecmp, conformance, multipath: key", _program("nft"), "apt-get install nftables"),
     Feature("ping", "ping()", _program("ping"), "apt-get install iputils-ping"),
     Feature("tshark", "one test", _program("tshark"), "apt-get install tshark"),
 )
@@ -61,3 +62,8 @@ def missing_for(users: Iterable[str]) -> str:
     needed = [feature for feature in FEATURES if concerned & set(feature.needed_by.split(", "))]
     absent = [feature for feature in needed if not feature.present()]
     return "; ".join(f"{feature.name} (needed by {feature.needed_by}): {feature.remedy}" for feature in absent)
+
+
+def missing_for_a_target() -> str:
+    """What speaking to an NVE lacks that is there already; empty if nothing: no network is built for it."""
+    return "" if ROOT.present() else f"{ROOT.name} (needed by packet sockets): {ROOT.remedy}"

@@ -17,7 +17,7 @@ from experiments.runner import Plan, conduct
 from experiments.store import Run
 from nvgre_node.errors import MissingError
 from testbed import tables
-from testbed.features import missing_for
+from testbed.features import missing_for, missing_for_a_target
 
 _COLOURS = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.SKIP: "yellow"}
 _SHOWN = 3
@@ -25,7 +25,7 @@ _SHOWN = 3
 
 def carry_out(plan: Plan, as_json: bool) -> int:
     """Runs a plan with progress on standard error, prints its result, and returns the exit status."""
-    if missing := missing_for([*plan.dataplanes, *plan.experiments]):
+    if missing := missing_for_a_target() if plan.target else missing_for([*plan.dataplanes, *plan.experiments]):
         raise MissingError(missing)
     with progress_bars() as bars:
         run = conduct(plan, bars)
@@ -65,9 +65,8 @@ def progress_bars() -> Iterator[Any]:
 
 def show(run: Run) -> None:
     """Prints one summary table of a run, and where its report is."""
-    made = tables.table(
-        "experiment", "data plane", "verdict", "checks", "key figures", title=run.manifest["scenario"]["name"]
-    )
+    about = run.manifest["target" if run.is_of_target else "scenario"]["name"]
+    made = tables.table("experiment", "data plane", "verdict", "checks", "key figures", title=about)
     for outcome in run.outcomes:
         verdict = f"[{_COLOURS[outcome.verdict]}]{outcome.verdict}[/]"
         checks = f"{len(outcome.passed)} of {len(outcome.checks)}"

@@ -1,4 +1,6 @@
-"""Options of the whole test suite."""
+"""Options of the whole test suite, and how many tests run side by side."""
+
+import os
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,3 +14,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     own = parser.getgroup("nvgre")
     own.addoption("--frames", type=int, default=20_000, help="how many frames `-m agreement` draws by lot")
     own.addoption("--seed", type=int, default=7637, help="of the frames and states that `-m agreement` draws by lot")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many processes `-n auto` means: one more than CPUs, since tests of networks wait half of their time.
+
+    None but pytest's own (0) where they would not pay, for one file, or stand between a test and who looks at it.
+    """
+    is_looked_at = config.option.trace or config.option.capture == "no"
+    if is_looked_at or is_one_file(config.args):
+        return 0
+    return len(os.sched_getaffinity(0)) + 1
+
+
+def is_one_file(arguments: list[str]) -> bool:
+    """Whether pytest's arguments name tests of but one file."""
+    files = {argument.partition("::")[0] for argument in arguments}
+    return len(files) == 1 and files.pop().endswith(".py")

@@ -9,7 +9,7 @@ from nvgre_node.policy import Interface, Network
 from topologies.facts import Facts, Pas
 from topologies.problems import Finding, Path, did_you_mean
 from topologies.repeats import repeats
-from topologies.values import INTERFACE_NAME_MOST
+from topologies.values import DEFAULT, INTERFACE_NAME_MOST
 
 Rule = Callable[[Facts], Iterator[Finding]]
 
@@ -214,6 +214,17 @@ def router_interfaces_have_names(facts: Facts) -> Iterator[Finding]:
             yield Finding(("routers", router), what, "choose a shorter name", at_key=True)
 
 
+def multipath_names_routers(facts: Facts) -> Iterator[Finding]:
+    """What chooses among equal-cost paths is a router."""
+    for name in facts.multipath:
+        if name in facts.hosts:
+            what, hint = f"{name} is a host, which has one uplink", "only routers choose among paths"
+            yield Finding(("multipath", name), what, hint, at_key=True)
+        elif name != DEFAULT and name not in facts.routers:
+            hint = did_you_mean(name, [*facts.routers, DEFAULT])
+            yield Finding(("multipath", name), f"no router is called {name}", hint, at_key=True)
+
+
 RULES: tuple[Rule, ...] = (
     links_join_hosts,
     linked_hosts_share_a_prefix,
@@ -225,4 +236,5 @@ RULES: tuple[Rule, ...] = (
     hosts_have_one_uplink,
     hosts_reach_each_other,
     router_interfaces_have_names,
+    multipath_names_routers,
 )

@@ -132,6 +132,7 @@ class Facts:
     faults: tuple[Fault, ...]
     routing: tuple[Routing, ...] = ()
     vlans: dict[str, int] = field(default_factory=dict)
+    multipath: tuple[str, ...] = ()
 
     @cached_property
     def overhead(self) -> int:
@@ -205,6 +206,7 @@ def read(data: dict[str, Any]) -> Facts:
             for vm in _vms(name, tenant, _mapping(part))
         ),
         routing=tuple(_routing(tenant, _mapping(parts)) for tenant, parts in tenants.items()),
+        multipath=tuple(_mapping(data.get("multipath"))),
         faults=tuple(_fault(index, _mapping(part)) for index, part in enumerate(_list(data.get("faults")))),
     )
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nvgre_node.acl import Rule
-from nvgre_node.fabric import Attachment, Fabric, FabricLink
+from nvgre_node.fabric import Attachment, Fabric, FabricLink, Multipath
 from nvgre_node.groups import SubnetGroups
 from nvgre_node.policy import Address, Interface, Network, Nve, Policy, VirtualSubnet, Vm
 from nvgre_node.routing import CustomerRoute, RoutingDomain
 from nvgre_node.wire import OVERHEAD
 from topologies.schema import RulePart, ScenarioPart
-from topologies.values import made_mac
+from topologies.values import DEFAULT, made_mac
 
 if TYPE_CHECKING:
     from nvgre_node.topo import NvgreTopo
@@ -66,6 +66,10 @@ class Scenario:
         mtu = self.fabric.mtu + OVERHEAD[6] - max(OVERHEAD[pa.version] for nve in self.policy.nves for pa in nve.pas)
         return replace(self, policy=policy, fabric=replace(self.fabric, links=links, mtu=mtu))
 
+    def with_multipath(self, mode: Multipath) -> Scenario:
+        """The same network, in which every router spreads packets over equal-cost paths by this (E1)."""
+        return replace(self, fabric=replace(self.fabric, multipath=dict.fromkeys(self.fabric.routers, mode)))
+
     def with_groups(self, groups: Mapping[str, SubnetGroups]) -> Scenario:
         """The same network, in which virtual subnets have other multicast groups in the underlay, by subnet name."""
         subnets = tuple(replace(own, groups=groups.get(own.name, own.groups)) for own in self.policy.subnets)
@@ -88,7 +92,7 @@ def build(part: ScenarioPart, path: Path, sha256: str) -> Scenario:
         path=path,
         sha256=sha256,
         policy=_policy(part),
-        fabric=Fabric(tuple(part.routers), tuple(_links(part)), _underlay_mtu(part)),
+        fabric=Fabric(tuple(part.routers), tuple(_links(part)), _underlay_mtu(part), _multipath(part)),
         tenant_mtu=part.mtu.tenant,
     )
 
@@ -161,6 +165,11 @@ def _links(part: ScenarioPart) -> Iterator[FabricLink]:
                 host = part.hosts.get(neighbour)
                 far, vlan = (host.pa, host.vlan) if host else (part.routers[neighbour][router], None)
                 yield FabricLink(_attachment(router, addresses), _attachment(neighbour, far), vlan)
+
+
+def _multipath(part: ScenarioPart) -> dict[str, Multipath]:
+    default = part.multipath.get(DEFAULT, Multipath.OUTER)
+    return {router: part.multipath.get(router, default) for router in part.routers}
 
 
 def _groups_of_ipv6(groups: SubnetGroups) -> SubnetGroups:

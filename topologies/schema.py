@@ -34,6 +34,7 @@ from nvgre_node.choices import (
     UnknownUnicast,
     Vendor,
 )
+from nvgre_node.fabric import Multipath
 from nvgre_node.policy import Address, Interface, Network
 from topologies import values
 
@@ -69,10 +70,18 @@ def one_or_many(value: Any) -> Any:
     return [value] if isinstance(value, str | int | float) else value
 
 
+def for_all(value: Any) -> Any:
+    """A single word as what holds by default."""
+    return value if isinstance(value, dict) else {values.DEFAULT: values.multipath(value)}
+
+
 Pas = Annotated[list[Pa], BeforeValidator(one_or_many), Field(min_length=1, max_length=MAX_PAS)]
 
 
 Cas = Annotated[list[Ca], BeforeValidator(one_or_many), Field(min_length=1)]
+
+
+Modes = Annotated[dict[str, Multipath], BeforeValidator(for_all)]
 
 
 class Part(BaseModel):
@@ -229,7 +238,11 @@ class FaultPart(Part):
 
 
 class ScenarioPart(Part):
-    """A whole scenario file."""
+    """A whole scenario file.
+
+    `multipath` is by what routers spread packets over equal-cost paths (E1): one word for all, or words by router, and
+    `default` for the others.
+    """
 
     name: Name = Field(examples=["name: two_hosts"])
     title: Line = Field(examples=["title: Two provider hosts on one link"])
@@ -239,5 +252,6 @@ class ScenarioPart(Part):
     hosts: dict[NodeName, HostPart] = Field(examples=["hosts: {host1: {pa: 192.168.0.1/24}}"], min_length=1)
     routers: dict[NodeName, dict[str, Pas]] = Field(default={})
     links: list[Link] = Field(default=[])
+    multipath: Modes = Field(default={})
     tenants: dict[Name, TenantPart] = Field(examples=["tenants: {red: {subnets: ..., vms: ...}}"], min_length=1)
     faults: list[FaultPart] = Field(default=[])

@@ -1,4 +1,7 @@
-"""Reads the text of a scenario file: plain data, and the place of every value in it. Touches only the file it reads."""
+"""Reads the text of a scenario or target file: plain data, and the place of every value in it.
+
+Touches only the file it reads.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,23 @@ BYTES_AT_MOST = 200_000
 VALUES_AT_MOST = 50_000
 """Values in a file after its aliases are followed: far above any network, far below what aliases can multiply to."""
 
+
+@dataclass(frozen=True)
+class Language:
+    """What a file is meant to be, for the hints: what it is called, what it must have, and how it starts."""
+
+    name: str
+    least: str
+    start: str
+
+    @property
+    def question(self) -> str:
+        """What to ask of a file that is something else altogether."""
+        return f"is it a {self.name}?"
+
+
+SCENARIO = Language("scenario", "name, title, hosts and tenants", "name: two_hosts")
+
 _YAML_TAG = "tag:yaml.org,2002:"
 _TAGS = {_YAML_TAG + kind for kind in ("str", "int", "float", "bool", "null", "map", "seq", "merge")}
 
@@ -26,7 +46,7 @@ _TAGS = {_YAML_TAG + kind for kind in ("str", "int", "float", "bool", "null", "m
 _WHOLE_NUMBER = re.compile(r"[-+]?[0-9][0-9a-fA-FxXoO_]{0,40}", re.ASCII)
 
 
-def read_text(path: FilePath, file: str) -> str:
+def read_text(path: FilePath, file: str, language: Language = SCENARIO) -> str:
     """The text of a file; `file` is what to call it in messages.
 
     Raises:
@@ -38,17 +58,17 @@ def read_text(path: FilePath, file: str) -> str:
     except FileNotFoundError:
         raise ScenarioError(file, [Problem("", "no such file")]) from None
     except IsADirectoryError:
-        raise ScenarioError(file, [Problem("", "is a directory", "name a scenario file")]) from None
+        raise ScenarioError(file, [Problem("", "is a directory", f"name a {language.name} file")]) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         raise ScenarioError(file, [Problem("", f"cannot be read: {reason or error}")]) from None
     if len(raw) > BYTES_AT_MOST:
-        raise ScenarioError(file, [Problem("", f"is longer than {BYTES_AT_MOST} bytes", "is it a scenario?")])
+        raise ScenarioError(file, [Problem("", f"is longer than {BYTES_AT_MOST} bytes", language.question)])
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = raw[: error.start].decode("utf-8-sig", "replace")
-        raise ScenarioError(file, [_at_end_of(before, "is not text in UTF-8", "is it a scenario?")]) from None
+        raise ScenarioError(file, [_at_end_of(before, "is not text in UTF-8", language.question)]) from None
 
 
 @dataclass(frozen=True)
@@ -81,7 +101,7 @@ class Source:
         return node, node
 
 
-def parse(text: str, file: str) -> Source:
+def parse(text: str, file: str, language: Language = SCENARIO) -> Source:
     """Reads YAML of which the top is a mapping.
 
     Raises:
@@ -89,7 +109,7 @@ def parse(text: str, file: str) -> Source:
     """
     try:
         root = YAML(typ="safe", pure=True).compose(text)
-        if problems := _unusable(root):
+        if problems := _unusable(root, language):
             raise ScenarioError(file, problems)
         return Source(file, YAML(typ="safe", pure=True).load(text), root)
     except MarkedYAMLError as error:
@@ -97,7 +117,7 @@ def parse(text: str, file: str) -> Source:
     except ReaderError as error:
         before = text[: error.position]
         what = f"the character {show(chr(error.character))} may not stand in YAML"
-        raise ScenarioError(file, [_at_end_of(before, what, "is it a scenario?")]) from None
+        raise ScenarioError(file, [_at_end_of(before, what, language.question)]) from None
     except RecursionError:
         raise ScenarioError(file, [Problem("", "lists and mappings are nested too deeply")]) from None
     except (YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
@@ -105,11 +125,11 @@ def parse(text: str, file: str) -> Source:
         raise ScenarioError(file, [Problem("", "is not YAML that can be read", show(str(error)))]) from None
 
 
-def _unusable(root: Node | None) -> list[Problem]:
+def _unusable(root: Node | None, language: Language) -> list[Problem]:
     if root is None or root.tag == _YAML_TAG + "null":
-        return [Problem("", "is empty", "a scenario has at least name, title, hosts and tenants")]
+        return [Problem("", "is empty", f"a {language.name} has at least {language.least}")]
     if not isinstance(root, MappingNode):
-        return [_at(root, "is not a mapping", "a scenario starts like `name: two_hosts`")]
+        return [_at(root, "is not a mapping", f"a {language.name} starts like `{language.start}`")]
     if _values_in(root, {}) > VALUES_AT_MOST:
         return [Problem("", f"has more than {VALUES_AT_MOST} values once its aliases are followed")]
     problems = [problem for node in _nodes(root, set()) for problem in _unusable_node(node)]

@@ -13,12 +13,16 @@ from typing import TypeVar
 from nvgre_node.acl import PROTOCOLS
 from nvgre_node.choices import COPY, Dscp
 from nvgre_node.dataplane import DATAPLANES
+from nvgre_node.fabric import Multipath
 from nvgre_node.groups import is_administratively_scoped
 from nvgre_node.policy import Address, Interface, Network
 from nvgre_node.wire import VSID_FIRST, VSID_LAST, check_vsid
 from topologies.problems import show
 
 _T = TypeVar("_T")
+
+DEFAULT = "default"
+"""What holds where nothing else is said; no node has this name."""
 
 MTU_LEAST, MTU_MOST = 576, 65535
 """Bytes of IP packet: what every IPv4 host must accept (RFC 791), and the most that an IPv4 header can say."""
@@ -145,6 +149,17 @@ def dscp(value: object) -> Dscp:
     return COPY if value == COPY else _in_range(value, 0, 63, "a DSCP", hint)
 
 
+def multipath(value: object) -> Multipath:
+    """By what all routers spread packets over equal-cost paths."""
+    hint = f"or one of them by router, such as {{{DEFAULT}: outer, leaf1: key}}"
+    if value is None:
+        raise BadValueError("has no value", f"such as key, {hint}")
+    if not isinstance(value, str) or value not in list(Multipath):
+        *first, last = map(repr, map(str, Multipath))
+        raise BadValueError(f"{show(value)} is not {', '.join(first)} or {last}", hint)
+    return Multipath(value)
+
+
 def vid(value: object) -> int:
     """A VLAN id (IEEE 802.1Q section 9.6): 0 is no VLAN, and 4095 is reserved."""
     return _in_range(value, 1, 4094, "a VLAN id", "use 1 to 4094")
@@ -191,6 +206,37 @@ def pa(value: object) -> Interface:
     if not _is_unicast(read.ip) or read.is_link_local:
         raise BadValueError(f"{read.ip} is not a unicast address", hint)
     refuse_network_address(read.ip, read.network)
+    return read
+
+
+def plain_pa(value: object) -> Address:
+    """A PA, or the address of a router, without prefix length."""
+    given = text(value)
+    hint = "such as 192.168.1.10 or fd00::10"
+    try:
+        read = ip_address(given)
+    except ValueError as error:
+        more = "write the address alone" if _PLAIN_LENGTH.fullmatch(given) else hint
+        raise BadValueError(f"{show(given)} is not an IP address", more) from error
+    if not _is_unicast(read) or read.is_link_local or "%" in given:
+        raise BadValueError(f"{show(given)} is not a unicast address that an NVE can have", hint)
+    return read
+
+
+def interface(value: object) -> str:
+    """The name of an interface that is there, whoever named it."""
+    return _kernel_name(value, INTERFACE_NAME_MOST, "an interface", "such as eth1; `ip link` lists them")
+
+
+def namespace(value: object) -> str:
+    """The name of a network namespace, as `ip netns` lists them."""
+    return _kernel_name(value, 255, "a network namespace", "a name that `ip netns` lists")
+
+
+def _kernel_name(value: object, most: int, what: str, hint: str) -> str:
+    read = text(value)
+    if len(read) > most or "/" in read or read in {".", ".."} or any(c.isspace() or c < " " for c in read):
+        raise BadValueError(f"{show(read)} is not the name of {what}", hint)
     return read
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,7 +12,10 @@ from topologies import schema
 from topologies.problems import Finding, Path, did_you_mean, show
 from topologies.values import BadValueError
 
-_PLACES: dict[Path, type[schema.Part]] = {
+Places = Mapping[Path, type[schema.Part]]
+"""The mappings of a language, by where they stand."""
+
+_SCENARIO: Places = {
     (): schema.ScenarioPart,
     ("mtu",): schema.MtuPart,
     ("nve",): schema.NvePart,
@@ -35,12 +39,12 @@ _KINDS = {
 }
 
 
-def findings(error: ValidationError) -> list[Finding]:
+def findings(error: ValidationError, places: Places = _SCENARIO) -> list[Finding]:
     """Everything that a validation found, in words."""
-    return [_finding(details) for details in error.errors(include_url=False)]
+    return [_finding(details, places) for details in error.errors(include_url=False)]
 
 
-def _finding(details: ErrorDetails) -> Finding:
+def _finding(details: ErrorDetails, places: Places) -> Finding:
     path, kind, given = details["loc"], details["type"], details["input"]
     at_key = path[-1:] == ("[key]",)
     if at_key:
@@ -49,9 +53,9 @@ def _finding(details: ErrorDetails) -> Finding:
     if isinstance(cause, BadValueError):
         return Finding(path, str(cause), cause.hint, at_key)
     if kind == "missing":
-        return Finding(path, "is missing", _example(path))
+        return Finding(path, "is missing", _example(path, places))
     if kind in ("extra_forbidden", "invalid_key"):
-        return Finding(path, "is not a key of this language", _nearest(path), at_key=True)
+        return Finding(path, "is not a key of this language", _nearest(path, places), at_key=True)
     return Finding(path, _in_words(kind, given, details.get("ctx", {})) or details["msg"], at_key=at_key)
 
 
@@ -67,20 +71,20 @@ def _in_words(kind: str, given: Any, context: dict[str, Any]) -> str:
     return f"{show(given)} is not {_KINDS[kind]}" if kind in _KINDS else ""
 
 
-def _part(path: Path) -> type[schema.Part] | None:
+def _part(path: Path, places: Places) -> type[schema.Part] | None:
     """The mapping of the language that stands at a path."""
-    for place, part in _PLACES.items():
+    for place, part in places.items():
         if len(place) == len(path) and all(step in ("*", given) for step, given in zip(place, path, strict=True)):
             return part
     return None
 
 
-def _example(path: Path) -> str:
-    part = _part(path[:-1])
+def _example(path: Path, places: Places) -> str:
+    part = _part(path[:-1], places)
     known = part.model_fields[str(path[-1])].examples if part else None
     return f"such as {known[0]}" if known else ""
 
 
-def _nearest(path: Path) -> str:
-    part = _part(path[:-1])
+def _nearest(path: Path, places: Places) -> str:
+    part = _part(path[:-1], places)
     return did_you_mean(str(path[-1]), list(part.model_fields)) if part else ""

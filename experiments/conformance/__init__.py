@@ -10,8 +10,10 @@ from experiments.base import Context, distant_pair
 from experiments.conformance import (
     addressing,
     counting,
+    foreign,
     grouping,
     guarding,
+    lacking,
     learning,
     mapping,
     monitoring,
@@ -22,16 +24,20 @@ from experiments.conformance import (
     routing,
     rows,
     sending,
+    spreading,
     traffic_class,
     trunking,
     unknown,
     variants,
     vendors,
 )
+from experiments.conformance.foreign import reasons
 from experiments.conformance.journal import Journal
 from experiments.conformance.lab import Lab
 from experiments.conformance.rows import Finding
 from experiments.results import Measurement, Outcome, Sample, Verdict
+from nvgre_node.dataplane import implementation
+from nvgre_node.dataplane.capability import Capability
 from nvgre_node.net import NvgreNet
 from topologies import Scenario
 
@@ -55,6 +61,8 @@ OTHERWISE: tuple[tuple[Variant, tuple[Tried, ...]], ...] = (
     (trunking.trunks, trunking.TRUNKING),
     (routing.joined, routing.ROUTING),
     (variants.narrow, (narrow.inner_fragments, receiving.outer_fragments, narrow.path_mtu)),
+    (spreading.by_inner, (spreading.flows,)),
+    (spreading.by_key, (spreading.keyed_flows, spreading.flow_ids)),
     (variants.probing, vendors.VERIFIED),
     (variants.of_two_makes, vendors.OTHERS),
 )
@@ -65,15 +73,26 @@ _NO_EVIDENCE: Sample = {"packet": "", "capture": ""}
 
 
 def run(context: Context) -> Outcome:
-    """Tries every row on the scenario, and on a variant of it those that need other settings.
+    """Tries every row on the scenario, and on a variant of it those that need other settings; or all on a target.
 
     Raises:
-        BadInputError: the scenario has no two VMs of one virtual subnet on different provider hosts.
+        BadInputError: the scenario has no two VMs of one virtual subnet on different provider hosts, or there is
+            nothing that answers where the target should be.
     """
+    if context.target:
+        journal = Journal()
+        return outcome(context, list(journal.follow(foreign.findings(context, context.target, journal))), journal)
     distant_pair(context.scenario.policy)
     journal = Journal()
     tried = chain(_as_it_is(context, journal), on_variants(context, journal, OTHERWISE))
-    return outcome(context, list(journal.follow(tried)), journal)
+    own = capabilities(context)
+    return outcome(context, [lacking.explained(found, own) for found in journal.follow(tried)], journal)
+
+
+def capabilities(context: Context) -> frozenset[Capability]:
+    """What all data planes of a network have in common."""
+    names = {nve.dataplane or context.dataplane for nve in context.scenario.policy.nves}
+    return frozenset.intersection(*(implementation(name).capabilities for name in names))
 
 
 def outcome(context: Context, findings: Sequence[Finding], journal: Journal | None = None) -> Outcome:
@@ -82,9 +101,17 @@ def outcome(context: Context, findings: Sequence[Finding], journal: Journal | No
     packets = {} if journal is None else journal.packets()
     paths = {row: f"captures/{context.dataplane}/{row}.pcapng" for row in captures}
     evidence: dict[str, Sample] = {row: {"packet": packets[row], "capture": path} for row, path in paths.items()}
-    samples = tuple(sample | evidence.get(str(sample["row"]), _NO_EVIDENCE) for sample in rows.samples(findings))
+    of_target = (reasons.UNTRIED, reasons.choices(context.target.options)) if context.target else ()
+    found = rows.samples(findings, *of_target)
+    samples = tuple(sample | evidence.get(str(sample["row"]), _NO_EVIDENCE) for sample in found)
     counted = Counter(rows.verdicts(samples).values())
-    words = (Verdict.PASS, Verdict.FAIL, rows.Status.NOT_YET, rows.Status.NOT_APPLICABLE)
+    words = (
+        Verdict.PASS,
+        Verdict.FAIL,
+        *((rows.Status.LACKS,) if counted[rows.Status.LACKS] else ()),
+        rows.Status.REPORTED if context.target else rows.Status.NOT_YET,
+        rows.Status.NOT_APPLICABLE,
+    )
     measurements = tuple(Measurement(str(word), "rows", (float(counted[word]),)) for word in words)
     checks = rows.checks(findings)
     files = {paths[row]: content for row, content in captures.items()}
@@ -112,8 +139,13 @@ def on_variants(
     for number, (variant, tried) in enumerate(todo):
         if variant in OVER_IPV4 and any(pa.version == 6 for nve in context.scenario.policy.nves for pa in nve.pas):
             continue
-        scenario = variant(context.scenario)
-        context.progress(number, len(todo), (variant.__doc__ or "").rstrip("."))
+        scenario, network = variant(context.scenario), (variant.__doc__ or "").rstrip(".")
+        context.progress(number, len(todo), network)
+        if lacks := lacking.refused(scenario.policy, capabilities(context)):
+            journal.recall([])
+            for row in tried:
+                yield from lacking.untried(row, network, lacks)
+            continue
         with NvgreNet(scenario, context.dataplane) as net, Lab(net, scenario.policy, context.seed, journal) as lab:
             for row in tried:
                 yield from row(lab)

@@ -3,44 +3,34 @@
 from __future__ import annotations
 
 import os
-import random
-import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import count
-from typing import Any, Self
+from pathlib import Path
+from typing import Self
 
-from scapy.layers.inet import IP
-from scapy.layers.inet6 import IPv6
-from scapy.layers.l2 import GRE, Ether
-from scapy.packet import Packet, Raw
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet
 
 from experiments.base import distant_pair, distant_pairs
 from experiments.conformance.journal import Frame, Journal
-from experiments.probes import TEST_ETHERTYPE
+from experiments.conformance.peer import DEAD, NOBODY, QUIET_MS, Peer, Shot, mark, marks
+from experiments.forks import fork
 from experiments.watch import Place, Sighting, Watch, packet_socket, uplinks, vm_ports
 from nvgre_node.namespace import set_sysctl
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import ProviderHost, TenantVM
-from nvgre_node.outer import Outer, outer_of
+from nvgre_node.outer import outer_of
 from nvgre_node.policy import Policy, Vm
-from nvgre_node.wire import GRE_PROTOCOL, octets
+from nvgre_node.wire import octets
 
-NOBODY = "delivered to nobody"
-DEAD = "nothing gets through, not even a sound frame"
-_MARK = re.compile(rb"nvgre-row:.{4}", re.DOTALL)
-_NUMBERS = count(1)
+__all__ = ["DEAD", "NOBODY", "QUIET_MS", "Lab", "Shot", "Uplink", "distinct", "is_icmp_error", "mark"]
+
 _AT_ONCE = 32  # frames between two looks at the sockets, whose buffers are finite
-QUIET_MS = 20.0
+_PATIENCE, _IMPATIENCE = 3.0, 1.0  # seconds for a sound frame, which a busy machine may delay; once one was lost, less
 _ICMP, _ICMPV6, _INFORMATIONAL = 1, 58, 128
-
-
-def mark() -> Raw:
-    """A payload that no other frame of this process has: by it a frame is known wherever it turns up."""
-    return Raw(b"nvgre-row:" + next(_NUMBERS).to_bytes(4, "big"))
 
 
 def distinct(values: Iterable[str]) -> str:
@@ -74,83 +64,39 @@ class Uplink:
         return cls(host.interface_mac(name), Place(far.node, far.name), far.node.interface_mac(far.name))
 
 
-@dataclass(frozen=True)
-class Shot:
-    """What became of one frame. `alive`: a sound frame that was sent after it did arrive, so that silence means drop.
-
-    `heard` are (VM, frame) of those that got it; `out` and `into` are the packets that carried it out of, and into, the
-    uplink of each provider host. `reason` is what the NVEs counted as dropped.
-    """
-
-    sent: bytes
-    alive: bool
-    heard: tuple[tuple[str, bytes], ...]
-    out: dict[str, list[bytes]]
-    into: dict[str, list[bytes]]
-    reason: str
-
-    def carriers(self, host: str) -> list[Outer]:
-        """The packets that carried it out of a provider host's uplink, read."""
-        return [outer for packet in self.out[host] if (outer := outer_of(packet))]
-
-    @property
-    def delivered(self) -> str:
-        """`delivered to web`, in words; silence counts only where the way was open."""
-        if names := ", ".join(sorted(name for name, _ in self.heard)):
-            return f"delivered to {names}"
-        return NOBODY if self.alive else DEAD
-
-    def recovered(self, frame: bytes) -> str:
-        """`delivered`, and whether what arrived is this very frame."""
-        changed = any(arrived != frame for _, arrived in self.heard)
-        return self.delivered + (", changed" if changed else "")
-
-
-class Lab:
+class Lab(Peer):
     """A network under observation. Frames go from `sender` to `receiver`, a VM of its subnet on another host."""
 
     def __init__(self, net: NvgreNet, policy: Policy, seed: int, journal: Journal | None = None) -> None:
-        self.net, self.policy = net, policy
-        self.journal = journal if journal is not None else Journal()
-        self.rng = random.Random(seed)  # noqa: S311 (addresses and ports, not secrets)
+        super().__init__(policy, distant_pair(policy), seed, journal)
+        self.net = net
         self.uplinks = {host.name: Uplink.of(host) for host in net.provider_hosts}
         self.everything: list[Sighting] = []
+        self.paths: tuple[str, ...] = ()  # the routers among which the way from sender to receiver parts, if it does
+        self._patience = _PATIENCE
         self._stack = ExitStack()
-        self.turn_to(*distant_pair(policy))
 
     def __enter__(self) -> Self:
         ports = vm_ports(self.net)
         for vm in self.net.vms:
             with vm.inside():  # what a VM says of its own accord is no part of a row
                 set_sysctl(f"ipv6/conf/{TenantVM.INTERFACE}/disable_ipv6", 1)
-        self._watch = self._stack.enter_context(Watch([*ports, *uplinks(self.net)]))
+        parting = fork(self.net, self.net.topo.fabric, self.sender.host, self.policy.pa_of(self.receiver))
+        self.paths = parting.names if parting else ()
+        ways = parting.paths if parting else ()
+        self._watch = self._stack.enter_context(Watch([*ports, *uplinks(self.net), *ways]))
         self._mouths = {place.node.name: self._stack.enter_context(packet_socket(place)) for place in ports}
         self._underlay: dict[str, socket.socket] = {
             host: self._stack.enter_context(packet_socket(uplink.far)) for host, uplink in self.uplinks.items()
         }
         cpus = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {min(cpus)})  # frames that are sent on one CPU keep their order
+        os.sched_setaffinity(0, {_present_cpu()})  # frames that are sent on one CPU keep their order
         self._stack.callback(os.sched_setaffinity, 0, cpus)
         self._watch.until_quiet()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
-
-    def turn_to(self, sender: Vm, receiver: Vm) -> None:
-        """From now on, frames go from this VM to that one; both are of one subnet, on different hosts."""
-        self.sender, self.receiver = sender, receiver
-        self.vsid = self.policy.vsid_of(sender)
-        self.to_receiver = f"delivered to {receiver.name}"
-
-    def pa(self, vm: Vm) -> str:
-        """The PA of the host that a VM is on."""
-        return str(self.policy.pa_of(vm))
-
-    @property
-    def outer_version(self) -> int:
-        """The IP version of the PAs between sender and receiver."""
-        return self.policy.pa_of(self.receiver).version
 
     @property
     def pairs(self) -> list[tuple[Vm, Vm]]:
@@ -161,29 +107,15 @@ class Lab:
         """The MAC address of the host's end of a VM's port."""
         return str(self.net[vm.host].interface_mac(vm.name))
 
-    # Frames
-
-    def ethernet(self, **fields: Any) -> Packet:
-        """The Ethernet header of what the sender says to the receiver; of a type that no VM answers."""
-        return Ether(**({"src": self.sender.mac, "dst": self.receiver.mac, "type": TEST_ETHERTYPE} | fields))
-
-    def outer(self, **fields: Any) -> Packet:
-        """The outer headers of what the sender's NVE sends to the receiver's, as they arrive there.
-
-        `fields` are those of the IP version of the PAs.
-        """
+    def outer_macs(self) -> tuple[str, str]:
+        """Of the receiver's uplink: its far end, and its own."""
         uplink = self.uplinks[self.receiver.host]
-        ethernet = Ether(src=uplink.far_mac, dst=uplink.mac)
-        addresses = {"src": self.pa(self.sender), "dst": self.pa(self.receiver)}
-        if self.outer_version == 6:
-            return ethernet / IPv6(**({"nh": GRE_PROTOCOL} | addresses | fields))
-        return ethernet / IP(**({"flags": "DF", "id": 0, "proto": GRE_PROTOCOL} | addresses | fields))
+        return uplink.far_mac, uplink.mac
 
-    def nvgre(self, inner: Packet | None = None, vsid: int | None = None, flow: int = 0, **outer: Any) -> Packet:
-        """An NVGRE packet for the receiver's NVE; with the sender's plain frame, unless told otherwise."""
-        key = (self.vsid if vsid is None else vsid) << 8 | flow
-        gre = GRE(key_present=1, proto=0x6558, key=key)
-        return self.outer(**outer) / gre / (self.ethernet() / mark() if inner is None else inner)
+    def leaving(self, flow: int = 0) -> Packet:
+        """What the sender's NVE makes of its plain frame, as it leaves."""
+        own = self.uplinks[self.sender.host]
+        return Ether(src=own.mac, dst=own.far_mac) / self.nvgre(flow=flow).payload
 
     # Sending
 
@@ -205,6 +137,14 @@ class Lab:
         sent = [bytes(packet) for packet in packets]
         origins = [octets(self.sender.mac)] * len(sent)
         return self._shoot(mouth, sent, (mouth, bytes(self.nvgre())), origins, f"sent:underlay-to-{host}", quiet_ms)
+
+    def send_out(self, *packets: Packet) -> list[Shot]:
+        """Packets leave the sender's host as if its NVE had made them; each carries a mark."""
+        host = self.net[self.sender.host]
+        sent = [bytes(packet) for packet in packets]
+        with packet_socket(Place(host, *host.uplinks)) as mouth:
+            control = mouth, bytes(self.leaving())
+            return self._shoot(mouth, sent, control, [octets(self.sender.mac)] * len(sent), f"sent:{host.name}")
 
     def look_back(self, seen: Sequence[Sighting]) -> None:
         """The next findings are about these frames of the whole run, and not about what was sent last."""
@@ -244,21 +184,23 @@ class Lab:
         control_mouth, sound = control
         frames.append(Frame(time.time(), place, sound, "sent behind it: a sound frame, which must arrive"))
         control_mouth.send(sound)
-        (awaited,) = _marks(sound)
+        (awaited,) = marks(sound)
 
         def arrived(latest: list[Sighting]) -> bool:
             return any(s.node == self.receiver.name and awaited in s.frame for s in latest)
 
-        seen += self._watch.until(arrived) + self._watch.until_quiet(quiet_ms)
-        self.everything += seen
+        seen += self._watch.until(arrived, self._patience) + self._watch.until_quiet(quiet_ms)
+        self.everything += [sighting for sighting in seen if sighting.node not in self.paths]
         self.journal.record([*frames, *_seen(seen, awaited, sent)])
         alive, reason = arrived(seen), ", ".join(drop.label for drop in self.net.dropped() - before)
+        if not alive:
+            self._patience = _IMPATIENCE
         by_mark: dict[bytes, list[Sighting]] = {}
         for sighting in seen:
-            for found in _marks(sighting.frame):
+            for found in marks(sighting.frame):
                 by_mark.setdefault(found, []).append(sighting)
         return [
-            self._shot(packet, origin, by_mark.get(_marks(packet)[0], []), alive, reason)
+            self._shot(packet, origin, by_mark.get(marks(packet)[0], []), alive, reason)
             for packet, origin in zip(sent, origins, strict=True)
         ]
 
@@ -266,6 +208,7 @@ class Lab:
         heard: list[tuple[str, bytes]] = []
         out: dict[str, list[bytes]] = {host: [] for host in self.uplinks}
         into: dict[str, list[bytes]] = {host: [] for host in self.uplinks}
+        passed = tuple(sighting.node for sighting in seen if sighting.node in self.paths)
         for sighting in seen:
             source = sighting.frame[6:12]
             if (uplink := self.uplinks.get(sighting.node)) and is_icmp_error(sighting.frame):
@@ -274,18 +217,19 @@ class Lab:
                 (out if source == octets(uplink.mac) else into)[sighting.node].append(sighting.frame)
             elif source == origin and not is_icmp_error(sighting.frame):  # else it is an answer that quotes the frame
                 heard.append((sighting.node, sighting.frame))
-        return Shot(sent, alive, tuple(heard), out, into, reason)
+        return Shot(sent, alive, tuple(heard), out, into, reason, passed)
 
 
-def _marks(frame: bytes) -> list[bytes]:
-    return list(dict.fromkeys(_MARK.findall(frame)))
+def _present_cpu() -> int:
+    """The CPU that this thread is on: were it the same one for all, runs side by side would share it."""
+    return int(Path("/proc/thread-self/stat").read_text().rpartition(")")[2].split()[36])
 
 
 def _seen(seen: Iterable[Sighting], control: bytes, sent: Sequence[bytes]) -> Iterator[Frame]:
     """Sightings as the journal keeps them: each says which of the frames that were sent it carries."""
-    numbers = {found: number for number, packet in enumerate(sent, start=1) for found in _marks(packet)}
+    numbers = {found: number for number, packet in enumerate(sent, start=1) for found in marks(packet)}
     for sighting in seen:
-        carried = _marks(sighting.frame)
+        carried = marks(sighting.frame)
         own = [f"carries {numbers[found]} of {len(sent)}" for found in carried if found in numbers]
         role = "carries the sound frame" if control in carried else own[0] if own else "seen"
         yield Frame(sighting.time, f"{sighting.node}:{sighting.interface}", sighting.frame, role)

@@ -28,7 +28,8 @@ def totals(before: dict[int, SubnetCounters], after: dict[int, SubnetCounters]) 
 
 def spelled(found: Totals) -> str:
     """Totals in words: `out VSID 5001: 3 packets, 180 bytes`."""
-    return "; ".join(f"{way} VSID {vsid}: {a.packets} packets, {a.bytes} bytes" for (way, vsid), a in found.items())
+    accounts = (f"{way} VSID {vsid}: {a.packets} packets, {a.bytes} bytes" for (way, vsid), a in found.items())
+    return "; ".join(accounts) or "nothing"
 
 
 def monitored(lab: Lab) -> Iterator[Finding]:
@@ -48,7 +49,8 @@ def monitored(lab: Lab) -> Iterator[Finding]:
     sent = f"a frame of every kind and {_FLOWS} flows of {lab.sender.name}"
     for host, looked in seen.items():
         counted = totals(before[host], after[host])
-        observed = spelled(looked) if counted else DEAD
+        dead = not counted and host in {lab.sender.host, lab.receiver.host}
+        observed = DEAD if dead else spelled(looked)
         yield Finding("D1", f"monitor on the uplink of {host}", sent, spelled(counted), observed)
 
 

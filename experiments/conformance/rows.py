@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from types import MappingProxyType
 
 from experiments.results import Check, Sample, Verdict
 
@@ -21,6 +22,10 @@ class Status(StrEnum):
     CHECKED = "checked"
     NOT_YET = "not yet"
     NOT_APPLICABLE = "not applicable"
+    REPORTED = "reported"
+    """It was tried and something was seen, but what should have been seen depends on what nobody has said."""
+    LACKS = "lacks"
+    """The data plane declares that it lacks what this takes, and it does."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was tried for a row. `reason` is what the NVEs counted meanwhile; it is no part of the verdict."""
+    """One thing that was tried for a row. `reason` is what the NVEs counted meanwhile; it is no part of the verdict.
+
+    `judged` is false for what is only reported, since it rests on a choice of an NVE that nobody has told us. `lacks`
+    is what the data plane declares that it lacks, if this shows it.
+    """
 
     row: str
     what: str
@@ -45,16 +54,22 @@ class Finding:
     expected: str
     observed: str
     reason: str = ""
+    judged: bool = True
+    lacks: str = ""
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Verdict | Status:
         """Pass exactly if what was seen is what was expected."""
-        return Verdict.PASS if self.expected == self.observed else Verdict.FAIL
+        if not self.judged:
+            return Status.REPORTED
+        if self.expected == self.observed:
+            return Verdict.PASS
+        return Status.LACKS if self.lacks else Verdict.FAIL
 
 
 # What a row needs that is not there.
 _GATEWAY = "there is no gateway"
-_PATHS = "the underlay has no equal-cost paths"
+_AGGREGATES = "a link aggregate picks its members as ECMP picks its paths, but links here are point to point, one each"
 _SCOPE = "the RFC puts it out of scope"
 
 
@@ -128,10 +143,10 @@ ROWS = (
     _row("V4", "3.4", "SHOULD", "that verification meets the implementation's needs (ours: it is configured)"),
     _row("V5", "3.4", "inferred", "VSIDs 0x1000 to 0xFFFFFE are for tenants"),
     # ECMP and LAG
-    _not_yet("E1", "4.1", "RECOMMENDED", "ECMP hashes the key, or the inner header", _PATHS),
-    _not_yet("E2", "4.1", "desc", "the key adds entropy for switches", _PATHS),
+    _row("E1", "4.1", "RECOMMENDED", "ECMP hashes the key, or the inner header"),
+    _row("E2", "4.1", "desc", "the key adds entropy for switches"),
     _row("E3", "4.1", "desc", "several PAs add entropy meanwhile"),
-    _not_yet("E4", "4.1", "inferred", "the same holds for link aggregation", _PATHS),
+    _never("E4", "4.1", "inferred", "the same holds for link aggregation", _AGGREGATES),
     # Broadcast, multicast, unicast
     _row("B1", "4.2", "desc", "a VSID can have administratively scoped groups"),
     _row("B2", "4.2", "desc", "broadcast and multicast go to the group, which members join"),
@@ -184,6 +199,11 @@ CHOICES: Mapping[str, str] = {
 }
 """What we do where the RFC leaves it open; every row of level `silent` has one."""
 
+_WEIGHT = (
+    *(Status.NOT_APPLICABLE, Status.NOT_YET, Status.REPORTED, Verdict.SKIP, Verdict.PASS, Status.LACKS, Verdict.FAIL),
+)
+"""Verdicts of findings by how much they say of a row."""
+
 BY_ID: Mapping[str, Row] = {row.id: row for row in ROWS}
 
 
@@ -194,20 +214,35 @@ def check(finding: Finding) -> Check:
 
 
 def checks(findings: Iterable[Finding]) -> tuple[Check, ...]:
-    """The checks of all rows that bind an NVE; of optional rows there are samples only."""
-    return tuple(check(finding) for finding in findings if BY_ID[finding.row].level not in OPTIONAL)
+    """The checks of all rows that bind an NVE; of optional rows, and of what is declared, there are samples only."""
+    judged = (finding for finding in findings if finding.verdict in set(Verdict))
+    return tuple(check(finding) for finding in judged if BY_ID[finding.row].level not in OPTIONAL)
 
 
-def samples(findings: Iterable[Finding]) -> tuple[Sample, ...]:
-    """Row by row: everything that was tried, or why nothing was."""
+def samples(
+    findings: Iterable[Finding], untried: Mapping[str, str] = MappingProxyType({}), choices: Mapping[str, str] = CHOICES
+) -> tuple[Sample, ...]:
+    """Row by row: everything that was tried, or why nothing was.
+
+    `untried` are reasons by row that go before the rows' own; `choices` are what the NVE does where it has a choice.
+    """
     tried = list(findings)
-    return tuple(sample for row in ROWS for sample in _samples(row, [f for f in tried if f.row == row.id]))
+    own = (
+        replace(row, status=Status.NOT_APPLICABLE, reason=untried.get(row.id, row.reason)) if untried else row
+        for row in ROWS
+    )
+    return tuple(
+        sample | {"choice": choices.get(row.id, "")}
+        for row in own
+        for sample in _samples(row, [f for f in tried if f.row == row.id])
+    )
 
 
 def _samples(row: Row, tried: list[Finding]) -> Iterator[Sample]:
     for finding in tried:
         what = {"what": finding.what, "sent": finding.sent, "expected": finding.expected, "observed": finding.observed}
-        yield {**_head(row), **what, "verdict": str(finding.verdict), "reason": finding.reason}
+        reason = f"declared: {finding.lacks}" if finding.verdict == Status.LACKS else finding.reason
+        yield {**_head(row), **what, "verdict": str(finding.verdict), "reason": reason}
     if not tried:
         checked = row.status is Status.CHECKED
         verdict = Status.NOT_APPLICABLE if checked else row.status
@@ -218,13 +253,16 @@ def _samples(row: Row, tried: list[Finding]) -> Iterator[Sample]:
 
 def _head(row: Row) -> Sample:
     own = {"row": row.id, "clause": row.clause, "level": row.level, "statement": row.statement}
-    return {**own, "choice": CHOICES.get(row.id, "")}
+    return {**own, "choice": ""}
 
 
 def verdicts(samples: Iterable[Sample]) -> dict[str, str]:
-    """One verdict per row, in the order of the samples: fail if anything that was tried for it failed."""
+    """One verdict per row, in the order of the samples: fail if anything that was tried for it failed.
+
+    What is only reported decides nothing, unless there is nothing else.
+    """
     found: dict[str, str] = {}
     for sample in samples:
         row, verdict = str(sample["row"]), str(sample["verdict"])
-        found[row] = verdict if found.get(row) != Verdict.FAIL else Verdict.FAIL.value
+        found[row] = max(found.get(row, verdict), verdict, key=_WEIGHT.index)
     return found

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from scapy.layers.inet import IP, UDP
-from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
+from scapy.layers.l2 import Dot1AD, Dot1Q
 from scapy.packet import Packet, Raw
 
 from experiments.conformance.lab import DEAD, Lab, Shot, distinct, mark
+from experiments.conformance.peer import Peer
 from experiments.conformance.rows import Finding
 from experiments.probes import TEST_ETHERTYPE, Kind, probe
 from nvgre_node.outer import Outer, outer_of
@@ -39,28 +40,38 @@ def headers(lab: Lab) -> Iterator[Finding]:
     packets = [packet for shot in shots for packet in shot.out[lab.sender.host]]
     sent = f"frames of {lab.sender.name}: {', '.join(frames)}"
     yield Finding("O1", "every kind of frame leaves", sent, "all", f"not {', '.join(silent)}" if silent else "all")
-    for row, what, expected, read in _header_rows(lab):
+    uplink = lab.uplinks[lab.sender.host]
+    yield from outer_macs(uplink.mac, uplink.far_mac, sent, packets)
+    yield from gre_headers(lab, sent, packets)
+
+
+def outer_macs(mac: str, next_hop: str, sent: str, packets: Sequence[bytes]) -> Iterator[Finding]:
+    """O2, O3: the outer MAC addresses are those of the NVE and of its next hop."""
+    for row, what, expected, at in (("O2", "source MAC", mac, 6), ("O3", "destination MAC", next_hop, 0)):
+        yield Finding(row, what, sent, expected, distinct(packet[at : at + 6].hex(":") for packet in packets))
+
+
+def gre_headers(peer: Peer, sent: str, packets: Sequence[bytes]) -> Iterator[Finding]:
+    """O1, G1 to G5, I4, F1, F5: what each header says, in all of these packets."""
+    for row, what, expected, read in _header_rows(peer):
         yield Finding(row, what, sent, expected, distinct(read(packet) for packet in packets))
 
 
-def _header_rows(lab: Lab) -> Iterator[tuple[str, str, str, Callable[[bytes], str]]]:
+def _header_rows(peer: Peer) -> Iterator[tuple[str, str, str, Callable[[bytes], str]]]:
     """Row, what is read, what it must be in all packets, and how it is read from one."""
-    uplink = lab.uplinks[lab.sender.host]
 
     def word(at: int, mask: int = 0xFFFF) -> Callable[[bytes], str]:
         return reading(lambda outer: f"0x{int.from_bytes(outer.gre[at : at + 2], 'big') & mask:04x}")
 
     yield "O1", "IP protocol", str(GRE_PROTOCOL), reading(lambda outer: str(outer.protocol))
-    yield "O2", "source MAC", uplink.mac, lambda packet: str(Ether(packet).src)
-    yield "O3", "destination MAC", uplink.far_mac, lambda packet: str(Ether(packet).dst)
     yield "G1", "C and S", "0x0000", word(0, 0x9000)
     yield "G2", "K", "0x2000", word(0, 0x2000)
     yield "G3", "flags and version", "0x2000", word(0)
     yield "G4", "protocol type", "0x6558", word(2)
-    yield "G5", "upper 24 bits of the key", f"0x{lab.vsid:06x}", reading(lambda outer: f"0x{outer.key >> 8:06x}")
+    yield "G5", "upper 24 bits of the key", f"0x{peer.vsid:06x}", reading(lambda outer: f"0x{outer.key >> 8:06x}")
     yield "I4", "inner tag", "none", reading(_inner_tag)
     yield "F1", "fragments", "none", reading(lambda outer: "a fragment" if outer.is_fragment else "none")
-    if lab.outer_version == 4:
+    if peer.outer_version == 4:
         yield "F5", "DF", "0x4000", reading(lambda outer: f"0x{int.from_bytes(outer.header[6:8], 'big') & 0x4000:04x}")
 
 

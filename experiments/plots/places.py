@@ -16,6 +16,7 @@ VM_WIDTH, LINE, PAD = 2.75, 0.27, 0.2
 NVE_HEIGHT, HEADER = 0.6, 0.5
 ROUTER_WIDTH, ROUTER_HEIGHT = 2.7, 0.8
 _ARC_STEP, _LEVEL_STEP = 0.5, 1.7
+_INSET = 0.35
 
 Point = tuple[float, float]
 
@@ -100,11 +101,13 @@ class Places:
         """One per virtual subnet and pair of its hosts; the farther apart, the deeper, so that they nest."""
         tunnels = []
         order = {host: i for i, host in enumerate(self._hosts)}
+        deepest = max((len(order) - 1) * len(self.policy.subnets) - 1, 1)
         for number, subnet in enumerate(self.policy.subnets):
             members = sorted({vm.host for vm in self.policy.vms if vm.subnet == subnet.name}, key=order.__getitem__)
             for a, b in combinations(members, 2):
                 level = (order[b] - order[a] - 1) * len(self.policy.subnets) + number
-                inset = min(0.35 + 0.35 * level, self.hosts[a].width * 0.45)
+                room = self.hosts[a].width * 0.45 - _INSET
+                inset = _INSET + min(_INSET, room / deepest) * level
                 ends = self.hosts[a].right - inset, self.hosts[b].x + inset
                 tunnels.append(Tunnel(subnet, *ends, 0.55 + _ARC_STEP * level))
         return tuple(tunnels)

@@ -70,4 +70,5 @@ def _tried(samples: Sequence[Sample]) -> Iterator[tuple[str, str]]:
     for sample in samples:
         if sample["what"]:
             failed = f"expected {sample['expected']}; seen {sample['observed']}" if sample["verdict"] == "fail" else ""
-            yield str(sample["what"]), failed
+            seen = f" (seen, not judged: {sample['observed']})" if sample["verdict"] == "reported" else ""
+            yield f"{sample['what']}{seen}", failed

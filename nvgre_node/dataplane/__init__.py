@@ -1,6 +1,7 @@
 """The implementations of the NVE behind one interface, `base.DataPlane`."""
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 from nvgre_node.dataplane.base import DataPlane
@@ -8,6 +9,7 @@ from nvgre_node.errors import BadInputError
 
 DATAPLANES = {
     "ebpf": "tc-BPF programs on ports and uplinks: everything in RFC 7637, at kernel speed",
+    "gretap": "the kernel's gretap devices and bridges: what plain Linux gives, and lacks",
     "ovs": "Open vSwitch with OpenFlow, one per host: the independent peer; in the kernel or in user space",
     "model": "the executable specification on packet sockets: slow; change a line of Python, watch the wire",
 }
@@ -18,6 +20,26 @@ WITHOUT_OFFLOADS = frozenset({"model", "ovs"})
 
 That goes for `ovs` where it forwards in user space.
 """
+
+_CLASSES = {
+    "ebpf": ("ebpf", "EbpfDataPlane"),
+    "gretap": ("gretap", "GretapDataPlane"),
+    "ovs": ("ovs", "OvsDataPlane"),
+    "model": ("live", "LiveModel"),
+}
+
+
+def implementation(name: str) -> type[DataPlane]:
+    """The class of a data plane, imported only now.
+
+    Raises:
+        BadInputError: there is none of that name.
+    """
+    if name not in _CLASSES:
+        raise BadInputError(f"there is no data plane {name!r}; there are: {', '.join(DATAPLANES)}")
+    module, own = _CLASSES[name]
+    found: type[DataPlane] = getattr(import_module(f"nvgre_node.dataplane.{module}"), own)
+    return found
 
 
 def datapath(name: str) -> str | None:
@@ -42,16 +64,7 @@ def create(name: str, pin_directory: Callable[[], Path], folder: Path) -> DataPl
     Raises:
         BadInputError: there is none of that name.
     """
+    own = implementation(name)
     if name == "ebpf":
-        from nvgre_node.dataplane.ebpf import EbpfDataPlane
-
-        return EbpfDataPlane(pin_directory())
-    if name == "model":
-        from nvgre_node.dataplane.live import LiveModel
-
-        return LiveModel()
-    if name == "ovs":
-        from nvgre_node.dataplane.ovs import OvsDataPlane
-
-        return OvsDataPlane(folder)
-    raise BadInputError(f"there is no data plane {name!r}; there are: {', '.join(DATAPLANES)}")
+        return own(pin_directory())  # type: ignore[call-arg]
+    return own(folder) if name == "ovs" else own()  # type: ignore[call-arg]

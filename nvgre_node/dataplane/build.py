@@ -21,16 +21,21 @@ def object_file(name: str = "nvgre") -> Path:
     Raises:
         MissingError: no clang, or it refuses the sources (usually for want of libbpf's headers).
     """
-    digest = hashlib.sha256()
-    for source in sorted(SOURCES.iterdir()):
-        digest.update(source.read_bytes())
-    target = OUTPUT / f"{name}-{digest.hexdigest()[:12]}.bpf.o"
+    target = OUTPUT / f"{name}-{digest(SOURCES)}.bpf.o"
     return target if target.exists() else compile_programs(SOURCES, target, name)
+
+
+def digest(sources: Path) -> str:
+    """By what a version of the sources is known."""
+    found = hashlib.sha256()
+    for source in sorted(sources.iterdir()):
+        found.update(source.read_bytes())
+    return found.hexdigest()[:12]
 
 
 def compile_programs(sources: Path, target: Path, name: str = "nvgre") -> Path:
     """Compiles the programs in a folder of sources; the target appears whole or not at all. Raises as object_file."""
-    target.parent.mkdir(exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_suffix(f".{os.getpid()}")
     multiarch = sysconfig.get_config_var("MULTIARCH")  # where Debian keeps <asm/types.h>
     include = [f"-I/usr/include/{multiarch}"] if multiarch else []

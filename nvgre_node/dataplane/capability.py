@@ -37,14 +37,18 @@ class Capability(StrEnum):
     OUTER_DSCP = "DSCP of its own choice (O8)"
     COPIES_DSCP = "inner DSCP outside (O8)"
     COPIES_ECN = "inner ECN outside (O8)"
+    ZERO_ID = "IPv4 identification of zero (O8)"
     ZERO_ECN = "ECN of zero (O8)"
     DSCP_OF_PRIORITY = "DSCP for each priority (I5)"
     # What arrives
     EVERY_FLOW_ID = "packets with any FlowID (G10)"
     STRICT_FLAGS = "refusal of C and S (G11)"
+    DROPS_RESERVED_BITS = "refusal of reserved bits that must be zero (G12)"
     IGNORES_RESERVED_BITS = "packets with reserved bits set (G13)"
     DROPS_TAGS = "refusal of inner VLAN tags (I6)"
     CHECKS_SOURCE_PA = "refusal of unlisted PAs (C1)"
+    RESTORES_ECN = "ECN inside as RFC 6040 combines it (O8)"
+    SILENT = "silence towards those whose packets it refuses (O1)"
     DROPS_FRAGMENTS = "refusal of outer fragments (F2)"
     REASSEMBLES = "reassembly of outer fragments (F2)"
     # Where it goes

@@ -17,9 +17,10 @@ from nvgre_node import namespace
 from nvgre_node.choices import COPY
 from nvgre_node.dataplane.base import NO_SUBNET, Drop, Punted, Sighted, SubnetCounters
 from nvgre_node.dataplane.capability import Capability
-from nvgre_node.dataplane.openvswitch import bridges, datapath, flows, openflow, sending, underlay
+from nvgre_node.dataplane.openvswitch import bridges, flows, openflow, sending, underlay
 from nvgre_node.dataplane.openvswitch.bridges import Bridge, Interface
 from nvgre_node.dataplane.openvswitch.daemons import Daemons, ToolError
+from nvgre_node.dataplane.openvswitch.datapath import NETDEV, chosen
 from nvgre_node.dataplane.openvswitch.jsonrpc import RpcError
 from nvgre_node.dataplane.openvswitch.pipeline import (
     CONGESTED_PORTS,
@@ -81,11 +82,11 @@ class OvsDataPlane:
     """The NVE of one provider host as an Open vSwitch of its own, whose files are in a folder of its own."""
 
     name = "ovs"
+    datapath = chosen()
+    capabilities = ALWAYS | (NATIVE if datapath == NETDEV else BY_KERNEL)
+    _native = datapath == NETDEV
 
     def __init__(self, folder: Path) -> None:
-        self.datapath = datapath.chosen()
-        self._native = self.datapath == datapath.NETDEV
-        self.capabilities = ALWAYS | (NATIVE if self._native else BY_KERNEL)
         self._daemons = Daemons(folder)
         self._stack = ExitStack()
         self._lock = threading.Lock()

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from experiments.runner import EXPERIMENTS, RESULTS, Plan
+from experiments.runner import EXPERIMENTS, FOREIGN, RESULTS, Plan
 from nvgre_node.dataplane import DATAPLANES
+from nvgre_node.errors import BadInputError
 from topologies import load
+from topologies.target import load_target
 
 
 def result_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -28,10 +31,24 @@ def _dataplanes(_context: click.Context, _option: click.Parameter, value: str) -
     return names
 
 
+def _refuse_what_a_target_excludes(names: tuple[str, ...]) -> None:
+    given = click.get_current_context().get_parameter_source
+    options = {"scenario": "--scenario", "dataplanes": "--dataplane", "quick": "--quick"}
+    said = [word for name, word in options.items() if given(name) is not ParameterSource.DEFAULT]
+    said += [name for name in names if name != "conformance"]
+    if said:
+        raise BadInputError(f"--target is for conformance alone, on what its file says: leave out {', '.join(said)}")
+
+
 @click.command(short_help="Run experiments.")
 @click.argument("experiments", nargs=-1, required=True, type=click.Choice(EXPERIMENTS))
 @click.option("--scenario", default="contoso_fabrikam", show_default=True, help="A shipped name, or a file.")
 @click.option("--dataplane", "dataplanes", default="ebpf", show_default=True, callback=_dataplanes, metavar="D[,D]")
+@click.option(
+    "--target",
+    metavar="FILE",
+    help="Of conformance: an NVE of your own, which runs already; docs/target.md says how.",
+)
 @click.option("--quick", is_flag=True, help="The short form that the demo uses.")
 @click.option("--seed", default=7637, show_default=True, help="Of everything that is drawn by lot.")
 @result_options
@@ -39,6 +56,7 @@ def command(
     experiments: tuple[str, ...],
     scenario: str,
     dataplanes: list[str],
+    target: str | None,
     quick: bool,
     seed: int,
     out: Path,
@@ -48,4 +66,8 @@ def command(
     from testbed.screen import carry_out
 
     names = tuple(dict.fromkeys(experiments))
+    if target is not None:
+        _refuse_what_a_target_excludes(names)
+        of = load_target(target)
+        return carry_out(Plan(names, of.scenario, (FOREIGN,), quick, seed, out, sys.argv[1:], of), as_json)
     return carry_out(Plan(names, load(scenario), dataplanes, quick, seed, out, sys.argv[1:]), as_json)

@@ -22,6 +22,7 @@ from nvgre_node.waiting import wait_until
 
 CHECKOUT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "testbed"]
+HEEDS_CTRL_C = ["env", "--default-signal=INT"]  # also where the tests are a shell's background job, which ignores it
 
 
 # What belongs to a run.
@@ -55,7 +56,7 @@ class Owner:
         self._terminal, theirs = os.openpty()
         os.set_blocking(self._terminal, False)
         self._seen = ""
-        command = [*COMMAND, "run", *arguments, "--out", str(out)]
+        command = [*HEEDS_CTRL_C, *COMMAND, "run", *arguments, "--out", str(out)]
         environment = {**os.environ, "COLUMNS": "160", "TERM": "xterm"}
         self.process = subprocess.Popen(
             command, cwd=CHECKOUT, env=environment, stdout=subprocess.DEVNULL, stderr=theirs, start_new_session=True

@@ -157,8 +157,9 @@ class Comparison:
     def _arrivals(self, wanted: Sequence[Frame]) -> str:
         """Listens until exactly what should arrive has arrived, for a moment; says what is wrong, if anything."""
         meant, found = sorted(wanted), sorted(self._heard(0))
-        deadline = time.monotonic() + _PATIENCE_MS / 1000
-        while found != meant and time.monotonic() < deadline:
+        deadline, is_late = time.monotonic() + _PATIENCE_MS / 1000, False
+        while found != meant and not is_late:
+            is_late = time.monotonic() >= deadline  # one last look, as a busy machine may have kept us from it
             found = sorted([*found, *self._heard(1)])
         return "" if found == meant else _told(found, wanted)
 

@@ -23,6 +23,7 @@ from experiments.conformance import (
     routing,
     rows,
     sending,
+    spreading,
     traffic_class,
     trunking,
     unknown,
@@ -39,9 +40,10 @@ from nvgre_node.choices import TooBig
 from nvgre_node.dataplane import ebpf
 from nvgre_node.dataplane.libbpf import Object
 from nvgre_node.errors import BadInputError
-from nvgre_node.fabric import Fabric, MulticastRoute
+from nvgre_node.fabric import Fabric, MulticastRoute, Multipath
 from nvgre_node.groups import Address
 from nvgre_node.multicast import Memberships
+from nvgre_node.node import FabricRouter
 from topologies import Scenario, load
 
 from .mutation import Mutant, without
@@ -362,6 +364,43 @@ def test_a_router_that_floods_groups_is_found(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(Fabric, "multicast_routes", to_everybody)
     assert in_groups() == ["B2"]
+
+
+ON_TWO_PATHS: dict[Multipath, tuple[Callable[[Scenario], Scenario], tuple[Rows, ...]]] = {
+    Multipath.INNER: (spreading.by_inner, (spreading.flows,)),
+    Multipath.KEY: (spreading.by_key, (spreading.keyed_flows, spreading.flow_ids)),
+}
+
+
+def on_two_paths(mode: Multipath) -> list[str]:
+    """The rows that fail where routers choose among two paths, and should do so by this."""
+    asked = context()
+    return failed(conformance.outcome(asked, list(conformance.on_variants(asked, Journal(), [ON_TWO_PATHS[mode]]))))
+
+
+@pytest.mark.parametrize(
+    ("mode", "instead", "found"),
+    [
+        (Multipath.INNER, Multipath.OUTER, ["E1"]),
+        (Multipath.INNER, Multipath.INNER_ADDRESSES, ["E1"]),
+        (Multipath.KEY, Multipath.OUTER, ["E1", "E2"]),
+        (Multipath.KEY, Multipath.INNER_ADDRESSES, ["E1", "E2"]),
+    ],
+)
+def test_routers_that_hash_something_else_are_found(
+    mode: Multipath, instead: Multipath, found: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    obey = FabricRouter.spread_by
+    monkeypatch.setattr(FabricRouter, "spread_by", lambda router, _: obey(router, instead))
+    assert on_two_paths(mode) == found
+
+
+def test_nves_that_make_no_flow_ids_have_nothing_to_spread_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To routers that hash the key, all that a virtual subnet says to an NVE is one flow then."""
+    mutant = Mutant("encapsulate.h", "| (nve.flowid_from_flow ? to->flow : 0))", "| 0)")
+    programs = mutant.compiled(tmp_path)
+    monkeypatch.setattr(ebpf, "object_file", lambda: programs)
+    assert on_two_paths(Multipath.KEY) == ["E1"]
 
 
 MODES = {

@@ -1,20 +1,23 @@
 """The experiments on running networks: what is right passes, and what is broken cannot."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from experiments import iperf, isolation, mtu, offloads, throughput
+from experiments import ecmp, iperf, isolation, mtu, offloads, throughput
 from experiments.base import Context
 from experiments.results import Outcome, Verdict
 from experiments.watch import Sighting, Watch
+from nvgre_node import multipath
 from nvgre_node.choices import TooBig
 from nvgre_node.dataplane.libbpf import Object
 from nvgre_node.errors import BadInputError
+from nvgre_node.fabric import Multipath
 from nvgre_node.net import NvgreNet
+from nvgre_node.node import FabricRouter
 from topologies import Scenario, load
 
 SMALL = """\
@@ -76,9 +79,10 @@ def figures(outcome: Outcome) -> dict[str, tuple[float, ...]]:
 # Isolation.
 
 
-def test_isolation_holds_between_tenants_with_identical_addresses() -> None:
+@pytest.mark.parametrize("name", ["contoso_fabrikam", "leaf_spine"])
+def test_isolation_holds_between_tenants_with_identical_addresses(name: str) -> None:
     """In two_hosts too: see test_cli.py."""
-    found = isolation.run(asked(load("contoso_fabrikam")))
+    found = isolation.run(asked(load(name)))
     assert (found.verdict, found.reason) == (Verdict.PASS, "")
     assert figures(found)["allowed deliveries seen"] == figures(found)["allowed deliveries"] > (0.0,)
     assert figures(found)["forbidden deliveries seen"] == (0.0,)
@@ -238,7 +242,65 @@ def test_offloads_that_do_not_switch_fail(small: Scenario, monkeypatch: pytest.M
     assert "offloads off" in {check.id for check in found.failed}
 
 
+# Paths of equal cost.
+
+
+def test_ecmp_finds_what_spreads_by_what_over_both_ip_versions() -> None:
+    found = ecmp.run(asked(load("leaf_spine"), quick=False))
+    assert (found.verdict, found.reason) == (Verdict.PASS, "")
+    assert {(sample["outer"], sample["router"]) for sample in found.samples} == {
+        (outer, router) for outer in ("IPv4", "IPv6") for router in ("spine1", "spine2")
+    }
+    assert len(found.checks) == 2 * len(Multipath) * len(ecmp.Varied)
+
+
+@pytest.mark.parametrize("mode", Multipath)
+def test_routers_that_hash_something_else_are_found_out(mode: Multipath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All routers stay in one mode, whatever they are told: what is expected of the others fails, cell by cell.
+
+    Flows of a VM that have one key spread by inner ports, and must not where routers hash the key.
+    """
+    obey = FabricRouter.spread_by
+    monkeypatch.setattr(FabricRouter, "spread_by", lambda router, _: obey(router, mode))
+    found = ecmp.run(asked(load("leaf_spine")))
+    wrong = {(other, varied) for other in Multipath for varied in ecmp.SPREADING[other] ^ ecmp.SPREADING[mode]}
+    wrong |= {(Multipath.KEY, ecmp.Varied.VM_FLOWS)} if mode is Multipath.INNER else set()
+    assert {check.id for check in found.failed} == {f"IPv4, routers hash {other}: {varied}" for other, varied in wrong}
+    assert found.verdict is Verdict.FAIL
+
+
+def test_a_router_that_sprays_packets_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flow must keep its path, however evenly its packets are shared."""
+    rightly = multipath._nft
+
+    def by_lot(commands: Sequence[dict[str, Any]]) -> None:
+        for command in commands:
+            for part in command.get("add", {}).get("rule", {}).get("expr", []):
+                if "mangle" in part:
+                    part["mangle"]["value"] = {"numgen": {"mode": "random", "mod": 2, "offset": 1}}
+        rightly(commands)
+
+    monkeypatch.setattr(multipath, "_nft", by_lot)
+    found = ecmp.run(asked(load("leaf_spine")))
+    assert {check.id for check in found.failed} == {f"IPv4, routers hash key: {varied}" for varied in ecmp.Varied}
+    assert all("left their path" in check.observed for check in found.failed)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_path_that_is_cut_is_no_reason_to_count_the_other_one_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    then(monkeypatch, lambda net: net["spine2"].set_link("spine2-eth0", state="down"))
+    found = ecmp.run(asked(load("leaf_spine")))
+    spreading = {check.id for check in found.checks if check.expected == "spreads"}
+    assert {check.id for check in found.failed} >= spreading
+    assert all("packets lost" in check.observed for check in found.failed)
+
+
 # Scenarios that leave an experiment nothing to measure.
+
+
+def test_without_paths_of_equal_cost_there_is_nothing_to_spread_over(small: Scenario) -> None:
+    with pytest.raises(BadInputError, match="small has no equal-cost paths"):
+        ecmp.run(asked(small))
 
 
 @pytest.mark.parametrize("run", [mtu.run, throughput.run], ids=["mtu", "throughput"])

@@ -32,6 +32,8 @@ from .belongings import (
     names_of,
 )
 
+pytestmark = pytest.mark.usefixtures("sole_cleaner")
+
 # A neighbour whose network must not notice anything.
 
 

@@ -21,6 +21,8 @@ from topologies import load
 
 from .belongings import CHECKOUT, left_of
 
+pytestmark = pytest.mark.usefixtures("sole_cleaner")
+
 # An exception in the middle, in this process.
 
 MISHAPS = {

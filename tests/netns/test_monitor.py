@@ -26,14 +26,26 @@ UNDERLAYS = {"IPv4": load("two_hosts"), "IPv6": load("two_hosts").over_ipv6()}
 
 
 @contextmanager
-def watched(scenario: Scenario) -> Iterator[tuple[NvgreNet, dict[str, Monitor]]]:
-    """A network with a monitor on the uplink of each host."""
+def watched(scenario: Scenario) -> Iterator[tuple[NvgreNet, dict[str, Monitor], Counted]]:
+    """A network with a monitor on the uplink of each host, and what the NVEs had counted when the monitors began."""
     with NvgreNet(scenario) as net, ExitStack() as stack:
+        found = wait_until(lambda: begun(net, stack), "a moment in which no VM says anything")
+        assert found
+        yield net, *found
+
+
+def begun(net: NvgreNet, stack: ExitStack) -> tuple[dict[str, Monitor], Counted] | None:
+    """Monitors and counters, if nothing was counted while the monitors began."""
+    before = net.counters()
+    with ExitStack() as own:
         monitors = {}
         for host in net.provider_hosts:
             with host.inside():
-                monitors[host.name] = stack.enter_context(Monitor(host.uplinks[0]))
-        yield net, monitors
+                monitors[host.name] = own.enter_context(Monitor(host.uplinks[0]))
+        if net.counters() != before:
+            return None
+        stack.enter_context(own.pop_all())
+    return monitors, before
 
 
 def seen(monitors: dict[str, Monitor]) -> dict[str, Totals]:
@@ -58,8 +70,7 @@ def bulk(net: NvgreNet) -> None:
 
 @pytest.mark.parametrize("scenario", UNDERLAYS.values(), ids=UNDERLAYS)
 def test_a_bulk_transfer_is_accounted_as_the_nves_count_it(scenario: Scenario) -> None:
-    with watched(scenario) as (net, monitors):
-        before = net.counters()
+    with watched(scenario) as (net, monitors, before):
         bulk(net)
         assert net["blue1"].ping("10.0.0.2", count=3)
         found = settled(net, monitors, before)
@@ -71,7 +82,7 @@ def test_a_bulk_transfer_is_accounted_as_the_nves_count_it(scenario: Scenario) -
 
 
 def test_flows_are_told_apart_by_flow_id_and_direction() -> None:
-    with watched(load("two_hosts")) as (net, monitors):
+    with watched(load("two_hosts")) as (net, monitors, _):
         assert net["red1"].ping("10.0.0.2")
         assert net["red1"].ping("fd00:10::2")
         flows = monitors["host1"].flows()
@@ -101,8 +112,7 @@ FAULTS = {
 def test_a_monitor_with_a_fault_is_found_out(fault: Mutant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     programs = fault.compiled(tmp_path, "monitor")
     monkeypatch.setattr(monitor, "object_file", lambda _: programs)
-    with watched(load("two_hosts")) as (net, monitors):
-        before = net.counters()
+    with watched(load("two_hosts")) as (net, monitors, before):
         bulk(net)
         with pytest.raises(TimeoutError):
             settled(net, monitors, before)
@@ -113,7 +123,7 @@ def test_more_flows_than_there_is_room_for_are_an_error_and_not_a_wrong_total(
 ) -> None:
     programs = Mutant("monitor.bpf.c", "#define MAX_FLOWS 32768", "#define MAX_FLOWS 1").compiled(tmp_path, "monitor")
     monkeypatch.setattr(monitor, "object_file", lambda _: programs)
-    with watched(load("two_hosts")) as (net, monitors):
+    with watched(load("two_hosts")) as (net, monitors, _):
         assert net["red1"].ping("10.0.0.2")
         with pytest.raises(MonitorFullError, match="beyond what fits"):
             monitors["host1"].flows()

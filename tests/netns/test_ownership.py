@@ -1,5 +1,6 @@
 """What a run owns is gone when it ends, however it ends, and nobody else's things are ever touched."""
 
+import os
 import re
 import signal
 import subprocess
@@ -24,9 +25,11 @@ from topologies import load
 Build = Callable[..., NvgreNet]
 
 CHILD = """
+import signal
 from nvgre_node.net import NvgreNet
 from topologies import load
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and what they start, ignore it
 with NvgreNet(load("two_hosts")) as net:
     print(net.own.id, flush=True)
     input()
@@ -65,9 +68,21 @@ def inhabitants(inodes: set[int]) -> frozenset[int]:
     return frozenset(found)
 
 
+_held: list[int] = []
+
+
 def namespaces(run_id: str) -> set[int]:
-    """The inodes of a run's namespaces."""
-    return {path.stat().st_ino for path in NAMED.glob(f"{run_id}-*")}
+    """The inodes of a run's namespaces, which are held open: no other's gets such a number until the test has ended."""
+    opened = [os.open(path, os.O_RDONLY) for path in NAMED.glob(f"{run_id}-*")]
+    _held.extend(opened)
+    return {os.fstat(descriptor).st_ino for descriptor in opened}
+
+
+@pytest.fixture(autouse=True)
+def _hold_no_longer() -> Iterator[None]:
+    yield
+    while _held:
+        os.close(_held.pop())
 
 
 def root_links() -> set[str]:
@@ -219,6 +234,7 @@ def test_an_exception_in_the_middle_of_bring_up_leaves_nothing(
 # A process that dies
 
 
+@pytest.mark.usefixtures("sole_cleaner")
 def test_what_a_killed_process_leaves_is_cleaned_and_a_live_run_is_untouched(nvgre_net: Build) -> None:
     live = nvgre_net("two_hosts")
     with a_child() as (child, dead):
@@ -237,6 +253,7 @@ def test_what_a_killed_process_leaves_is_cleaned_and_a_live_run_is_untouched(nvg
     assert live["red1"].ping("10.0.0.2")
 
 
+@pytest.mark.usefixtures("sole_cleaner")
 def test_clean_leaves_another_process_network_alone() -> None:
     with a_child() as (child, alive):
         assert alive not in run.clean()
@@ -244,6 +261,7 @@ def test_clean_leaves_another_process_network_alone() -> None:
         assert len(traces(alive, set()).namespaces) == 7
 
 
+@pytest.mark.usefixtures("sole_cleaner")
 def test_clean_has_nothing_to_do_on_a_clean_machine() -> None:
     run.clean()
 
@@ -257,6 +275,7 @@ def test_clean_has_nothing_to_do_where_nothing_ever_ran(monkeypatch: pytest.Monk
     assert not (tmp_path / "never made").exists()
 
 
+@pytest.mark.usefixtures("sole_cleaner")
 def test_clean_touches_no_names_that_are_not_a_runs() -> None:
     before = {path.name for path in NAMED.iterdir()} if NAMED.is_dir() else set()
     run.clean()
@@ -265,6 +284,7 @@ def test_clean_touches_no_names_that_are_not_a_runs() -> None:
     assert {name for name in before - after if not re.match(r"nvgre-[0-9a-f]{6}-", name)} == set()
 
 
+@pytest.mark.usefixtures("sole_cleaner")
 def test_an_interrupted_process_leaves_nothing() -> None:
     with a_child() as (child, run_id):
         inodes = namespaces(run_id)
@@ -275,6 +295,7 @@ def test_an_interrupted_process_leaves_nothing() -> None:
         assert traces(run_id, inodes) == NOTHING
 
 
+@pytest.mark.usefixtures("sole_cleaner")
 def test_a_process_whose_input_ends_leaves_nothing() -> None:
     with a_child() as (child, run_id):
         inodes = namespaces(run_id)

@@ -1,7 +1,6 @@
 """What Wireshark's dissector reads on the wire while two companies with identical addresses talk."""
 
 import shutil
-import signal
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -37,7 +36,7 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
             smallest = 24 + 4 * PINGS * (16 + 140)  # pcap's headers, and the shortest echo inside NVGRE
             wait_until(lambda: file.stat().st_size >= smallest, "tcpdump to write")
         finally:
-            tcpdump.send_signal(signal.SIGINT)
+            tcpdump.terminate()
             tcpdump.communicate(timeout=10)
     return file
 

@@ -3,17 +3,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from ipaddress import IPv4Interface, IPv4Network
-from itertools import permutations
+from itertools import combinations, permutations
 from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from experiments.plots import isolation, mtu, style, throughput, topology
+from experiments.plots import ecmp, isolation, mtu, places, style, throughput, topology
 from experiments.results import Sample
 from nvgre_node.fabric import Attachment, Fabric, FabricLink
 from nvgre_node.policy import Nve, Policy, VirtualSubnet, Vm
+from topologies import load
 
 VMS = ("contoso_sql", "contoso_web", "fabrikam_sql", "fabrikam_web")
 
@@ -89,6 +90,30 @@ def rates(paths: tuple[str, ...] = ("NVGRE", "VXLAN", "underlay"), rounds: int =
         for protocol in ("TCP", "UDP")
         for offloads in ("on", "off")
         for path in paths
+    ]
+
+
+def spreads(paths: int = 2, versions: tuple[str, ...] = ("IPv4", "IPv6")) -> list[Sample]:
+    def share(mode: str, varied: str, version: str, path: int) -> Sample:
+        spread = (mode, varied) in {("key", "FlowID"), ("key", "a VM's flows"), ("outer", "source PA")}
+        return {
+            "outer": version,
+            "mode": mode,
+            "varied": varied,
+            "path": path,
+            "router": f"spine{path}",
+            "packets": 120 // paths if spread else 120 * (path == 1),
+            "expected": "spreads" if spread else "one path",
+            "observed": "spreads" if spread else "one path",
+        }
+
+    kinds = ("nothing: one flow", "FlowID", "VSID", "inner IP", "inner port", "source PA", "a VM's flows")
+    return [
+        share(mode, kind, version, path + 1)
+        for version in versions
+        for mode in ecmp.MODES
+        for kind in kinds
+        for path in range(paths)
     ]
 
 
@@ -183,6 +208,27 @@ def test_throughput_does_with_what_there_is(tmp_path: Path, samples: list[Sample
     saved(throughput.draw(samples), tmp_path)
 
 
+@pytest.mark.parametrize(("paths", "versions"), [(2, ("IPv4", "IPv6")), (2, ("IPv4",)), (8, ("IPv4", "IPv6"))])
+def test_what_spreads_shows_its_packets_by_path(tmp_path: Path, paths: int, versions: tuple[str, ...]) -> None:
+    shown = saved(ecmp.draw(spreads(paths, versions)), tmp_path)
+    assert "A VM's flows spread where routers hash the GRE key" in shown
+    assert all(f"by way of spine{path + 1}" in shown for path in range(paths))
+    assert shown.split(" | ").count("60") == (6 * len(versions) if paths == 2 else 0)
+    assert "EXPECTED" not in shown
+
+
+def test_leaves_and_spines_stand_in_rows_of_their_own(tmp_path: Path) -> None:
+    scenario = load("leaf_spine")
+    at = places.Places(scenario.policy, scenario.fabric)
+    levels = {name: box.y for name, box in at.routers.items()}
+    assert levels["leaf1"] == levels["leaf2"] > levels["spine1"] == levels["spine2"]
+    boxes = [*at.routers.values()]
+    assert not any(a.y == b.y and a.x < b.right and b.x < a.right for a, b in combinations(boxes, 2))
+    starts = [tunnel.start for tunnel in at.tunnels]
+    assert all(abs(a - b) > 0.1 for a, b in combinations(starts, 2))
+    saved(topology.draw(scenario.policy, scenario.fabric), tmp_path)
+
+
 @pytest.mark.parametrize(("hosts", "tenants"), [(1, 1), (2, 2), (4, 3)])
 def test_the_topology_names_everything(tmp_path: Path, hosts: int, tenants: int) -> None:
     policy, fabric = network(hosts, tenants)
@@ -218,7 +264,7 @@ def test_the_same_samples_give_the_same_file(tmp_path: Path) -> None:
     assert (first / "rates.png").read_bytes() == (second / "rates.png").read_bytes()
 
 
-@pytest.mark.parametrize("draw", [isolation.draw, mtu.draw, throughput.draw])
+@pytest.mark.parametrize("draw", [isolation.draw, mtu.draw, throughput.draw, ecmp.draw])
 def test_no_samples_no_figure(draw: object) -> None:
     assert callable(draw)
     with pytest.raises(ValueError, match="no samples"):

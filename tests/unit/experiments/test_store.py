@@ -176,7 +176,8 @@ def test_the_manifest_notes_circumstances_but_no_names(monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "uname", lambda: machine)
     monkeypatch.setenv("PATH", "/nowhere")  # as if no tool were installed
     home = Path.home()
-    noted = manifest("two_hosts", "ab12", 7, ["ebpf"], {"underlay": 1542}, {}, ["run", "--out", f"{home}/x"])
+    about = {"scenario": {"name": "two_hosts", "sha256": "ab12"}}
+    noted = manifest(about, 7, ["ebpf"], {"underlay": 1542}, {}, ["run", "--out", f"{home}/x"])
     finished = finish(noted)
     assert finished is noted
     assert finished["duration_seconds"] >= 0

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from experiments.base import Context, distant_pairs
+from experiments.base import Context, distant_pair, distant_pairs
 from experiments.conformance import outcome, rows
 from experiments.conformance.journal import Frame, Journal
 from experiments.conformance.page import page, tally
 from experiments.conformance.rows import BY_ID, CHOICES, LEVELS, OPTIONAL, ROWS, Finding, Row, Status
+from experiments.conformance.spreading import on_two_paths
 from experiments.conformance.variants import at_both_ends
 from experiments.plots import conformance as plot
 from experiments.results import Sample, Verdict
-from topologies import load
+from topologies import Scenario, load, shipped
 
 SECTIONS = {
     "T": 8,
@@ -169,6 +170,22 @@ def test_a_virtual_subnet_that_has_such_a_vsid_already_keeps_apart() -> None:
     taken = replace(scenario.policy, subnets=(contoso, replace(fabrikam, vsid=0x001000)))
     policy = at_both_ends(replace(scenario, policy=taken)).policy
     assert [subnet.vsid for subnet in policy.subnets] == [0x001000, 0xFFFFFE]
+
+
+@pytest.mark.parametrize("over", [Scenario.with_mtu, Scenario.over_ipv6], ids=["IPv4", "IPv6"])
+@pytest.mark.parametrize("name", shipped())
+def test_any_network_can_be_put_on_two_paths(name: str, over: Callable[[Scenario], Scenario]) -> None:
+    scenario = over(load(name))
+    variant = on_two_paths(scenario)
+    sender, receiver = distant_pair(variant.policy)
+    found = variant.fabric.fork(sender.host, variant.policy.pa_of(receiver))
+    assert found
+    assert len(found[1]) == 2
+    assert variant.fabric.mtu == scenario.fabric.mtu
+    assert [vm.cas for vm in variant.policy.vms] == [vm.cas for vm in scenario.policy.vms]
+    hosts = {nve.host: nve.pas for nve in variant.policy.nves}
+    assert {host: variant.fabric.addresses(host) for host in hosts} == hosts
+    assert {pa.ip for pas in hosts.values() for pa in pas} >= {record.pa for record in variant.policy.records}
 
 
 # The page

@@ -17,6 +17,7 @@ from .command_line import Said, nvgre, nvgre_as_nobody, nvgre_process
 
 BUILDERS = {
     "run": ["run", "isolation"],
+    "run on a target": ["run", "conformance", "--target", "docs/target.yaml"],
     "demo": ["demo"],
     "up": ["up", "two_hosts"],
     "clean": ["clean"],
@@ -46,6 +47,10 @@ def refused(said: Said, status: int) -> str:
         (["run", "isolation", "--seed", "dice"], ["dice"]),
         (["run", "isolation", "--scenario", "contoso"], ["contoso", "did you mean contoso_fabrikam?"]),
         (["run", "isolation", "--scenario", "./nowhere.yaml"], ["nowhere.yaml", "no such file"]),
+        (["run", "conformance", "--target", "./nowhere.yaml"], ["nowhere.yaml", "no such file"]),
+        (["run", "conformance", "mtu", "--target", "docs/target.yaml"], ["--target", "leave out mtu"]),
+        (["run", "conformance", "--target", "docs/target.yaml", "--scenario", "two_hosts"], ["leave out --scenario"]),
+        (["run", "conformance", "--target", "docs/target.yaml", "--dataplane", "ebpf"], ["leave out --dataplane"]),
         (["up", "nowhere"], ["nowhere", "contoso_fabrikam", "two_hosts"]),
         (["up", "two_hosts", "--dataplane", "magic"], ["magic", "ebpf"]),
         (["check", "nowhere"], ["nowhere", "contoso_fabrikam", "two_hosts"]),

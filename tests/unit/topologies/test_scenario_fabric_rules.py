@@ -133,6 +133,27 @@ FABRIC_RULES: list[Case] = [
         ["9:15: routers.r2.host3: '192.168.3.1' is not an IP address with prefix length (such as 192.168.1.10/24)"],
     ),
     Case(
+        "paths chosen by what there is not",
+        {"tenants:": "multipath: {r3: key, host1: inner, default: ports, r1: inner}\ntenants:"},
+        [
+            "10:13: multipath.r3: no router is called r3 (there are: default, r1, r2)",
+            "10:22: multipath.host1: host1 is a host, which has one uplink (only routers choose among paths)",
+            "10:45: multipath.default: 'ports' is not 'outer', 'inner_addresses', 'inner' or 'key'",
+        ],
+    ),
+    Case(
+        "paths chosen by a word that there is not",
+        {"tenants:": "multipath: ports\ntenants:"},
+        [
+            "10:12: multipath: 'ports' is not 'outer', 'inner_addresses', 'inner' or 'key' (or one of them by router, such as {default: outer, leaf1: key})"
+        ],
+    ),
+    Case(
+        "paths chosen by nothing",
+        {"tenants:": "multipath:\ntenants:"},
+        ["11:1: multipath: has no value (such as key, or one of them by router, such as {default: outer, leaf1: key})"],
+    ),
+    Case(
         "a router with so many links that its name is too long",
         {
             "  r2: {host3": "  r234567890: {host3",

@@ -94,6 +94,22 @@ def test_the_outer_header_is_chosen(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "modes"),
+    [
+        ("", ("outer", "outer")),
+        ("multipath: key\n", ("key", "key")),
+        ("multipath: {r2: inner}\n", ("outer", "inner")),
+        ("multipath: {default: inner_addresses, r1: outer}\n", ("outer", "inner_addresses")),
+    ],
+    ids=["nothing said", "one word", "by router", "by router, and for all others"],
+)
+def test_routers_choose_paths_as_the_file_says_e1(text: str, modes: tuple[str, str], tmp_path: Path) -> None:
+    fabric = loaded(text + ROUTED, tmp_path).fabric
+
+    assert (fabric.spreads_by("r1"), fabric.spreads_by("r2")) == modes
+
+
 def test_a_link_between_routers_is_there_once(tmp_path: Path) -> None:
     fabric = loaded(ROUTED, tmp_path).fabric
 

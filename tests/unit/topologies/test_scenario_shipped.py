@@ -9,7 +9,7 @@ import pytest
 
 import topologies
 from nvgre_node.choices import FlowIds, TooBig
-from nvgre_node.fabric import Fabric
+from nvgre_node.fabric import Fabric, Multipath
 from nvgre_node.policy import LookupRecord
 from topologies import ScenarioError, load, shipped
 
@@ -24,8 +24,8 @@ def links(fabric: Fabric) -> set[frozenset[str]]:
     return {frozenset(f"{end.node} {' '.join(map(str, end.addresses))}" for end in link.ends) for link in fabric.links}
 
 
-def test_two_scenarios_are_shipped() -> None:
-    assert shipped() == ["contoso_fabrikam", "two_hosts"]
+def test_three_scenarios_are_shipped() -> None:
+    assert shipped() == ["contoso_fabrikam", "leaf_spine", "two_hosts"]
 
 
 @pytest.mark.parametrize("name", shipped())
@@ -72,6 +72,22 @@ def test_two_hosts_are_joined_directly() -> None:
 
     assert fabric.routers == ()
     assert links(fabric) == {frozenset({"host1 192.168.0.1/24", "host2 192.168.0.2/24"})}
+
+
+def test_two_spines_are_between_the_leaves_and_none_behind_a_leaf_e1() -> None:
+    scenario = load("leaf_spine")
+    pas = {nve.host: nve.pas[0].ip for nve in scenario.policy.nves}
+
+    forks = {(a, b): scenario.fabric.fork(a, pas[b]) for a in pas for b in pas if a != b}
+
+    across = {frozenset(pair) for pair, fork in forks.items() if fork}
+    assert across == {frozenset({a, b}) for a in ("host1", "host2") for b in ("host3", "host4")}
+    for (a, _), found in forks.items():
+        if found:
+            router, hops = found
+            assert router == ("leaf1" if a in {"host1", "host2"} else "leaf2")
+            assert [scenario.fabric.owner(hop) for hop in hops] == ["spine1", "spine2"]
+    assert set(scenario.fabric.multipath.values()) == {Multipath.KEY}
 
 
 def test_red_and_blue_overlap_in_addresses_and_not_in_macs() -> None:
@@ -131,5 +147,5 @@ def test_an_unknown_name_is_answered_with_the_shipped_ones() -> None:
 
     assert str(caught.value) == (
         "two_host: no such scenario "
-        "(did you mean two_hosts? there are: contoso_fabrikam, two_hosts; the path of a file works too)"
+        "(did you mean two_hosts? there are: contoso_fabrikam, leaf_spine, two_hosts; the path of a file works too)"
     )

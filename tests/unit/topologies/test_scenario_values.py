@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from nvgre_node.dataplane import DATAPLANES
+
 from .scenario_cases import FLAT, Case, edited, lines, wrong_with
 
 VALUES: list[Case] = [
@@ -196,7 +198,7 @@ VALUES: list[Case] = [
     Case(
         "a data plane that there is not",
         {"pa: 192.168.0.1/24": "pa: 192.168.0.1/24, dataplane: dpdk"},
-        ["4:42: hosts.host1.dataplane: there is no data plane dpdk (there are: ebpf, model)"],
+        [f"4:42: hosts.host1.dataplane: there is no data plane dpdk (there are: {', '.join(DATAPLANES)})"],
     ),
     Case(
         "one end of a link in a VLAN",
@@ -305,7 +307,7 @@ SHAPES: list[Case] = [
         [
             "4:3: hosts.host1: host1 has no link (join it to another host under links, or give a router an address on its link)",
             "5:3: hosts.host2: host2 has no link (join it to another host under links, or give a router an address on its link)",
-            "6:1: link: is not a key of this language (did you mean links? there are: about, faults, hosts, links, mtu, name, nve, routers, tenants, title)",
+            "6:1: link: is not a key of this language (did you mean links? there are: about, faults, hosts, links, mtu, multipath, name, nve, routers, tenants, title)",
         ],
     ),
     Case(

@@ -1,0 +1,98 @@
+"""What a data plane declares that it lacks explains what fails, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from experiments import conformance
+from experiments.conformance import lacking, rows
+from experiments.conformance.rows import Finding, Status
+from experiments.results import Verdict
+from nvgre_node.dataplane import DATAPLANES, implementation
+from nvgre_node.dataplane.capability import EVERYTHING, Capability, asked_for
+from topologies import load
+
+TAGGED = Finding("I6", "0x8100, VID 10", "a tagged frame", "delivered to nobody", "delivered to web")
+WITHOUT = EVERYTHING - {Capability.DROPS_TAGS}
+
+
+def test_what_is_declared_is_no_failure() -> None:
+    found = lacking.explained(TAGGED, WITHOUT)
+    assert (found.verdict, found.lacks) == (Status.LACKS, "refusal of inner VLAN tags (I6)")
+    assert rows.checks([found]) == ()
+    assert rows.verdicts(rows.samples([found]))["I6"] == "lacks"
+
+
+def test_what_is_not_declared_fails() -> None:
+    found = lacking.explained(TAGGED, EVERYTHING)
+    assert found.verdict == Verdict.FAIL
+    assert [check.verdict for check in rows.checks([found])] == [Verdict.FAIL]
+
+
+def test_what_holds_all_the_same_passes() -> None:
+    found = lacking.explained(replace(TAGGED, observed=TAGGED.expected), WITHOUT)
+    assert found.verdict == Verdict.PASS
+
+
+def test_a_failure_beside_a_lack_fails_the_row() -> None:
+    other = Finding("O8", "TTL 64", "a frame", "TTL 64", "TTL 63")
+    ecn = Finding("O8", "ECN copy, IPv4, CE out", "a frame", "CE", "ECT(0)")
+    found = [lacking.explained(one, EVERYTHING - {Capability.COPIES_ECN}) for one in (other, ecn)]
+    assert [one.verdict for one in found] == [Verdict.FAIL, Status.LACKS]
+    assert rows.verdicts(rows.samples(found))["O8"] == "fail"
+
+
+def test_a_row_that_is_declared_in_part_is_not_passed() -> None:
+    held = Finding("O8", "TTL 64", "a frame", "TTL 64", "TTL 64")
+    declared = Finding("O8", "ID 0", "a frame", "ID 0", "ID 7", lacks="an ID of zero")
+    for order in ([held, declared], [declared, held]):
+        assert rows.verdicts(rows.samples(order))["O8"] == "lacks"
+
+
+def test_a_network_that_cannot_be_had_says_so_for_each_of_its_rows() -> None:
+    routed = next(tried for variant, tried in conformance.OTHERWISE if variant.__name__ == "joined")
+    found = [one for row in routed for one in lacking.untried(row, "one router", ["routes"])]
+    assert {one.row for one in found} == {"T5", "T7", "X2", "X6", "S2", "S4"}
+    assert {one.verdict for one in found} == {Status.LACKS}
+
+
+@pytest.mark.parametrize("row", [row for _, tried in conformance.OTHERWISE for row in tried], ids=lambda r: r.__name__)
+def test_every_function_names_rows_that_there_are(row: conformance.Tried) -> None:
+    assert lacking.rows_of(row)
+    assert set(lacking.rows_of(row)) <= rows.BY_ID.keys()
+
+
+def test_ranges_of_rows_are_spelled_out() -> None:
+    def row() -> None:
+        """O1, G1 to G3, I4: what each header says."""
+
+    assert lacking.rows_of(row) == ["O1", "G1", "G2", "G3", "I4"]
+
+
+def test_explanations_name_rows_that_there_are() -> None:
+    assert {row for shown in lacking.EXPLAINS.values() for row, _ in shown} <= rows.BY_ID.keys()
+
+
+@pytest.mark.parametrize("name", DATAPLANES)
+def test_what_a_data_plane_lacks_can_be_found(name: str) -> None:
+    """Each lack either explains a row, or is asked for by the networks of some."""
+    scenario = load("contoso_fabrikam")
+    variants = [variant(scenario) for variant, _ in conformance.OTHERWISE]
+    asked = {
+        capability
+        for other in variants
+        for nve in other.policy.nves
+        for capability in asked_for(other.policy.for_host(nve.host))
+    }
+    known = asked | lacking.EXPLAINS.keys() | UNSEEN
+    assert EVERYTHING - implementation(name).capabilities <= known
+
+
+UNSEEN = {
+    Capability.CROSSES,  # a fault, that `isolation` is for
+    Capability.CLAMPS_MSS,  # of TCP connections
+    Capability.TELLS_TOO_BIG,  # beside DROPS_TOO_BIG: `mtu` shows it
+    Capability.LEARNS_PATH_MTU,
+}
