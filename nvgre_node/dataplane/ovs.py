@@ -48,9 +48,12 @@ ALWAYS = frozenset(
         Capability.NO_FLOW_IDS,
         Capability.STRIPS_TAGS,
         Capability.OUTER_TTL,
+        Capability.ZERO_ID,
         Capability.OUTER_DSCP,
         Capability.EVERY_FLOW_ID,
+        Capability.DROPS_RESERVED_BITS,
         Capability.DROPS_TAGS,
+        Capability.SILENT,
         Capability.CHECKS_SOURCE_PA,
         Capability.OUTER_IPV6,
         Capability.SEVERAL_PAS,
@@ -71,7 +74,15 @@ ALWAYS = frozenset(
 )
 """What Open vSwitch can do here whoever forwards."""
 
-NATIVE = frozenset({Capability.COPIES_ECN, Capability.ZERO_ECN, Capability.DROPS_FRAGMENTS, Capability.GROUPS})
+NATIVE = frozenset(
+    {
+        Capability.COPIES_ECN,
+        Capability.RESTORES_ECN,
+        Capability.ZERO_ECN,
+        Capability.DROPS_FRAGMENTS,
+        Capability.GROUPS,
+    }
+)
 """What it can do only where it makes outer headers itself, so that flows see them."""
 
 BY_KERNEL = frozenset({Capability.REASSEMBLES})

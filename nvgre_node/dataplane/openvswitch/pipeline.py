@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from ipaddress import IPv4Address, IPv6Address
 
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.policy import Address, LookupRecord, Nve, NvePolicy, Port
@@ -36,11 +37,12 @@ class Table(IntEnum):
     PA_OF_FLOW = 15
     FLOW_ID = 16
     TUNNEL = 17
-    RECEIVE = 18
-    LOCAL_COPIES = 19
-    ACL_IN = 20
-    COUNT = 21
-    DELIVER = 22
+    CONGESTION = 18
+    RECEIVE = 19
+    LOCAL_COPIES = 20
+    ACL_IN = 21
+    COUNT = 22
+    DELIVER = 23
 
 
 class Reg(StrEnum):
@@ -141,6 +143,9 @@ def congested_ttl(nve: Nve) -> int:
     """A TTL that an NVE's packets do not have."""
     return 255 if nve.ttl != 255 else 254
 
+
+AT_ECT_1: dict[int, Address] = {4: IPv4Address("127.78.86.1"), 6: IPv6Address("fe80::4e56:1")}
+"""Where tunnels end for packets whose outer ECN is ECT(1), and no others: that is how flows behind them can tell."""
 
 GROUP = "dl_dst=01:00:00:00:00:00/01:00:00:00:00:00"
 TAGGED = "vlan_tci=0x1000/0x1000"

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from nvgre_node.choices import UnknownUnicast
 from nvgre_node.dataplane.base import NO_SUBNET, Drop
 from nvgre_node.dataplane.openvswitch.pipeline import (
+    AT_ECT_1,
     GROUP,
     TAGGED,
     TUNNEL_PORTS,
@@ -34,16 +35,26 @@ def flows(view: View) -> Iterator[str]:
     """Everything that arrives by a tunnel. Its FlowID is no part of any match (G10)."""
     for vsid in view.policy.vsids:
         subnet = f"tun_id=0x{vsid << 8:x}/0xffffff00"
-        entered = [load(Reg.VSID, vsid), load(Reg.TO_VSID, vsid), onward(Table.RECEIVE)]
+        entered = [load(Reg.VSID, vsid), load(Reg.TO_VSID, vsid), onward(Table.CONGESTION)]
         for tunnel in TUNNEL_PORTS.values():
             for pa in view.policy.senders[vsid]:
                 yield flow(Table.ARRIVE, 60, [f"in_port={tunnel}", subnet, f"{tun('src', pa)}={pa}"], entered)
             yield drops(Table.ARRIVE, 50, [f"in_port={tunnel}", subnet], Drop.SOURCE_PA, vsid)  # C1
         yield from _in_subnet(view, vsid)
+    yield from _congestion(view)
     for tunnel in TUNNEL_PORTS.values():
         for reserved in (f"tun_id=0/0x{0x100000000 - (VSID_FIRST << 8):x}", "tun_id=0xffffff00/0xffffff00"):  # V1, V2
             yield drops(Table.ARRIVE, 40, [f"in_port={tunnel}", reserved], Drop.RESERVED_VSID, NO_SUBNET)
         yield drops(Table.ARRIVE, 30, [f"in_port={tunnel}"], Drop.UNKNOWN_VSID, NO_SUBNET)  # T6
+
+
+def _congestion(view: View) -> Iterator[str]:
+    """An outer ECT(1) goes in where the inner one is ECT(0); the rest of RFC 6040's table Open vSwitch does itself."""
+    for end in AT_ECT_1.values() if view.native else ():
+        for ip in ("ip", "ipv6"):
+            match = [f"{tun('dst', end)}={end}", ip, "nw_ecn=2"]
+            yield flow(Table.CONGESTION, 100, match, ["set_field:1->ip_ecn", onward(Table.RECEIVE)])
+    yield flow(Table.CONGESTION, 0, [], [onward(Table.RECEIVE)])
 
 
 def _in_subnet(view: View, vsid: int) -> Iterator[str]:

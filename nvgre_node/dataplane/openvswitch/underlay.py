@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from nvgre_node.choices import Ecn
 from nvgre_node.dataplane.base import NO_SUBNET, Drop
-from nvgre_node.dataplane.openvswitch.pipeline import congested_ttl, cookie
+from nvgre_node.dataplane.openvswitch.pipeline import AT_ECT_1, congested_ttl, cookie
 from nvgre_node.policy import Address, NvePolicy
 
 UPLINK = 1
@@ -46,4 +46,7 @@ def _arriving(policy: NvePolicy, destination: Address, actions: str) -> Iterator
         tag, untag = f"dl_vlan={policy.nve.vlan}", "pop_vlan,"
     match = f"in_port={UPLINK},{tag},{ip},nw_proto=47,{field}={destination}"
     yield f"cookie=0,priority=20,{match},ip_frag=no,actions={untag}{actions}"
+    end = f"set_field:{AT_ECT_1[destination.version]}->{field.replace('nw', 'ip')},LOCAL"
+    ect_1 = untag + actions.removesuffix("LOCAL") + end
+    yield f"cookie=0,priority=30,{match},ip_frag=no,nw_ecn=1,actions={ect_1}"
     yield f"cookie=0x{cookie(Drop.OUTER_FRAGMENT, NO_SUBNET):x},priority=20,{match},ip_frag=yes,actions=drop"  # F2

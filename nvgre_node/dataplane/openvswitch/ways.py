@@ -18,6 +18,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from nvgre_node import namespace
 from nvgre_node.dataplane.openvswitch.jsonrpc import Rpc, RpcError
+from nvgre_node.dataplane.openvswitch.pipeline import AT_ECT_1
 from nvgre_node.dataplane.serve import Server
 from nvgre_node.groups import group_mac
 from nvgre_node.namespace import NUD_VALID
@@ -150,12 +151,11 @@ def lend_addresses(uplink: str, bridge: str) -> None:
     with namespace.netlink() as ip:
         (own,), (theirs,) = ip.link_lookup(ifname=bridge), ip.link_lookup(ifname=uplink)
         ip.link("set", index=own, state="up")
-        for family in _FAMILIES:
-            for found in ip.get_addr(family=family, index=theirs):
-                address = found.get("address")
-                if not ip_address(address).is_link_local:
-                    flags = _IFA_F_NOPREFIXROUTE | (_IFA_F_NODAD if family == socket.AF_INET6 else 0)
-                    ip.addr("add", index=own, address=address, prefixlen=_EVERYTHING, flags=flags)
+        found = [one.get("address") for family in _FAMILIES for one in ip.get_addr(family=family, index=theirs)]
+        lent = [address for address in map(ip_address, found) if not address.is_link_local]
+        for address in (*lent, *AT_ECT_1.values()):
+            flags = _IFA_F_NOPREFIXROUTE | (_IFA_F_NODAD if address.version == 6 else 0)
+            ip.addr("add", index=own, address=str(address), prefixlen=_EVERYTHING, flags=flags)
 
 
 def prepare(control: Rpc) -> None:
