@@ -23,13 +23,12 @@ from nvgre_node.dataplane.openvswitch.daemons import Daemons, ToolError
 from nvgre_node.dataplane.openvswitch.datapath import NETDEV, chosen
 from nvgre_node.dataplane.openvswitch.jsonrpc import RpcError
 from nvgre_node.dataplane.openvswitch.pipeline import (
-    CONGESTED_PORTS,
     FIRST_PORT,
     TUNNEL_PORTS,
     Kind,
     View,
-    congested_ttl,
     counted,
+    exits,
 )
 from nvgre_node.dataplane.openvswitch.ways import Ways, lend_addresses, prepare
 from nvgre_node.multicast import Memberships
@@ -149,9 +148,9 @@ class OvsDataPlane:
         for version, kind in _TUNNELS.items():
             every = {"in_key": "flow", "ttl": str(nve.ttl)}
             yield Interface(f"ovs-gre{version}", TUNNEL_PORTS[version], kind, options | every)
-            if self._native:
-                none = {"in_key": str(VSID_VENDOR << 8), "ttl": str(congested_ttl(nve))}
-                yield Interface(f"ovs-ce{version}", CONGESTED_PORTS[version], kind, options | none)
+        for one in exits(nve) if self._native else ():
+            none = {"in_key": str(VSID_VENDOR << 8 | one.ttl), "ttl": str(one.ttl)}
+            yield Interface(f"ovs-exit{one.of_port}", one.of_port, _TUNNELS[one.version], options | none)
 
     def _write(self) -> None:
         self._replace(BRIDGE, list(flows.flows(View(self._policy, self._ways.mtus, self._native))))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from ipaddress import IPv4Address, IPv6Address
 
+from nvgre_node.choices import Ecn
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.policy import Address, LookupRecord, Nve, NvePolicy, Port
 
@@ -67,9 +68,7 @@ TUNNEL_PORTS = {4: 1, 6: 2}
 FIRST_PORT = 10
 """The OpenFlow port of the first interface that is a VM's port; the others follow."""
 
-CONGESTED_PORTS = {4: 3, 6: 4}
-"""Those of tunnels for what is congested (CE), as their TTL tells the uplink's bridge; nothing comes in there."""
-
+_FIRST_EXIT = 1000
 
 _KIND_SHIFT, _DROPS = 32, 0x100
 
@@ -139,9 +138,34 @@ def tun(end: str, pa: Address) -> str:
     return f"tun_{end}" if pa.version == 4 else f"tun_ipv6_{end}"
 
 
-def congested_ttl(nve: Nve) -> int:
-    """A TTL that an NVE's packets do not have."""
-    return 255 if nve.ttl != 255 else 254
+@dataclass(frozen=True)
+class Exit:
+    """A tunnel of its own, for what Open vSwitch in user space cannot be told otherwise; nothing comes in there.
+
+    What leaves by it has a TTL that no other packet has: by that, flows of the uplink's bridge know what to mend.
+    """
+
+    of_port: int
+    version: int
+    pa: Address | None
+    congested: bool
+    ttl: int
+
+
+def exits(nve: Nve) -> tuple[Exit, ...]:
+    """Those for packets that are congested (CE), and for each PA of IPv6 but the first, as Open vSwitch takes no source."""
+    also = [(6, pa, False) for pa in nve.pas_of(6)[1:]]
+    if nve.ecn is Ecn.COPY:
+        also += [(4, None, True), *((6, pa, True) for pa in nve.pas_of(6))]
+    ttls = [ttl for ttl in range(255, 0, -1) if ttl != nve.ttl]
+    return tuple(Exit(_FIRST_EXIT + n, *own, ttl) for n, (own, ttl) in enumerate(zip(also, ttls, strict=False)))
+
+
+def exit_of(nve: Nve, version: int, pa: Address | None, *, congested: bool) -> int:
+    """The OpenFlow port of the tunnel for packets like these; without one of their own, that of all."""
+    wanted = (version, pa if version == 6 else None, congested)
+    found = (one.of_port for one in exits(nve) if (one.version, one.pa, one.congested) == wanted)
+    return next(found, TUNNEL_PORTS[version])
 
 
 AT_ECT_1: dict[int, Address] = {4: IPv4Address("127.78.86.1"), 6: IPv6Address("fe80::4e56:1")}

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from nvgre_node.choices import Ecn, FlowIds, PaChoice, UnknownUnicast
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.dataplane.openvswitch.pipeline import (
-    CONGESTED_PORTS,
     GROUP,
     TUNNEL_PORTS,
     Kind,
@@ -18,6 +17,7 @@ from nvgre_node.dataplane.openvswitch.pipeline import (
     cookie,
     copied,
     drops,
+    exit_of,
     flow,
     is_,
     load,
@@ -147,14 +147,16 @@ def _source_pas(view: View) -> Iterator[str]:
                 priority = 100 if match else 90
                 yield flow(Table.SOURCE_PA, priority, [*match, leaves], [chosen, again(Table.PA_OF_FLOW)])
             for number, pa in enumerate(own):
-                yield flow(Table.PA_OF_FLOW, 100, [leaves, is_(Reg.PA, number)], _from_pa(pa))
+                yield flow(Table.PA_OF_FLOW, 100, [leaves, is_(Reg.PA, number)], _from_pa(view, pa))
             continue
         for number, port in view.numbered:
             if (fixed := view.policy.fixed_source_pa(port, version)) is not None:
-                yield flow(Table.SOURCE_PA, 100, [leaves, is_(Reg.FROM, number)], _from_pa(fixed))
+                yield flow(Table.SOURCE_PA, 100, [leaves, is_(Reg.FROM, number)], _from_pa(view, fixed))
 
 
-def _from_pa(pa: Address) -> list[str]:
+def _from_pa(view: View, pa: Address) -> list[str]:
+    if view.native and pa.version == 6:
+        return [load(Reg.TUNNEL, exit_of(view.policy.nve, 6, pa, congested=False)), onward(Table.FLOW_ID)]
     return [f"set_field:{pa}->{tun('src', pa)}", onward(Table.FLOW_ID)]
 
 
@@ -184,8 +186,16 @@ def _tunnels(view: View) -> Iterator[str]:
         subnet, counts = is_(Reg.VSID, vsid), cookie(Kind.ENCAPSULATED, vsid)
         if view.native:
             yield drops(Table.TUNNEL, 130, [subnet, is_(Reg.COPY, 0), *too_big], Drop.TOO_BIG, vsid)
-        for version, tunnel in TUNNEL_PORTS.items() if copies_ce else ():
+        for tunnel, congested in _congested(view) if copies_ce else ():
             for ip in ("ip", "ipv6"):
                 match = [subnet, is_(Reg.TUNNEL, tunnel), ip, "nw_ecn=3"]
-                yield flow(Table.TUNNEL, 110, match, [f"output:{CONGESTED_PORTS[version]}"], counts)
+                yield flow(Table.TUNNEL, 110, match, [f"output:{congested}"], counts)
         yield flow(Table.TUNNEL, 100, [subnet], [out], counts)
+
+
+def _congested(view: View) -> Iterator[tuple[int, int]]:
+    """Each tunnel, and that for what is congested."""
+    nve = view.policy.nve
+    for version in TUNNEL_PORTS:
+        for pa in nve.pas_of(6) if version == 6 else (None,):
+            yield exit_of(nve, version, pa, congested=False), exit_of(nve, version, pa, congested=True)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from nvgre_node.choices import Ecn
 from nvgre_node.dataplane.base import NO_SUBNET, Drop
-from nvgre_node.dataplane.openvswitch.pipeline import AT_ECT_1, congested_ttl, cookie
-from nvgre_node.policy import Address, NvePolicy
+from nvgre_node.dataplane.openvswitch.pipeline import AT_ECT_1, cookie, exits
+from nvgre_node.policy import Address, Nve, NvePolicy
 
 UPLINK = 1
 """The OpenFlow port of the uplink."""
@@ -27,15 +27,20 @@ def flows(policy: NvePolicy, mac: str) -> Iterator[str]:
         if own := next(iter(policy.nve.pas_of(group.version)), None):
             field = _FIELD[group.version][1].replace("nw", "ip")
             yield from _arriving(policy, group, f"set_field:{mac}->eth_dst,set_field:{own}->{field},LOCAL")
-    for ip, _ in _FIELD.values():
-        leaving = f"in_port=LOCAL,{ip},nw_proto=47"
-        if policy.nve.ecn is Ecn.ZERO:  # Open vSwitch copies it whatever it is told
-            yield f"cookie=0,priority=20,{leaving},actions=set_field:0->ip_ecn,output:{UPLINK}"
-        else:
-            congested = f"set_field:{policy.nve.ttl}->nw_ttl,set_field:3->ip_ecn"
-            told = f"nw_ttl={congested_ttl(policy.nve)}"
-            yield f"cookie=0,priority=20,{leaving},{told},actions={congested},output:{UPLINK}"
-            yield f"cookie=0,priority=10,{leaving},actions=output:{UPLINK}"
+    yield from _leaving(policy.nve)
+
+
+def _leaving(nve: Nve) -> Iterator[str]:
+    """What leaves a tunnel, with what Open vSwitch could not be told to write: the source PA of IPv6, and the ECN (O8)."""
+    ways = [(10, version, "", next(iter(nve.pas_of(version)), None), False) for version in _FIELD]
+    ways += [(20, one.version, f",nw_ttl={one.ttl}", one.pa, one.congested) for one in exits(nve)]
+    for priority, version, marked, pa, congested in ways:
+        actions = [f"set_field:{nve.ttl}->nw_ttl"] if marked else []
+        actions += [f"set_field:{pa}->ipv6_src"] if version == 6 and pa else []
+        actions += ["set_field:3->ip_ecn"] if congested else []
+        actions += ["set_field:0->ip_ecn"] if nve.ecn is Ecn.ZERO else []
+        match = f"in_port=LOCAL,{_FIELD[version][0]},nw_proto=47{marked}"
+        yield f"cookie=0,priority={priority},{match},actions={','.join([*actions, f'output:{UPLINK}'])}"
 
 
 def _arriving(policy: NvePolicy, destination: Address, actions: str) -> Iterator[str]:

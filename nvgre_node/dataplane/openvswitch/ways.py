@@ -29,7 +29,6 @@ _GROUPS = 0x1 | 0x4 | 0x40 | 0x400  # RTMGRP_LINK, _NEIGH, _IPV4_ROUTE, _IPV6_RO
 _IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200
 _AGING_SECONDS = 3600  # the longest there is; every change of a neighbour begins it anew
 _BUFFER = 1 << 16
-_EVERYTHING = 0  # prefix length: Open vSwitch takes routes only to what an address of the interface is on one link with
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,8 @@ def _take(sock: socket.socket) -> bytes:
 def lend_addresses(uplink: str, bridge: str) -> None:
     """Gives a bridge's own interface the uplink's addresses, without routes: tunnels end at none but these.
 
-    The interface stays silent: it resolves nothing, and answers nobody, since no frame but NVGRE gets to it.
+    The interface stays silent: it resolves nothing, and answers nobody, since no frame but NVGRE gets to it. Open vSwitch
+    takes a route only to what is on one link with an address of the interface, so those of its own are with everything.
     """
     for name, value in {"addr_gen_mode": 1, "accept_ra": 0, "accept_dad": 0, "router_solicitations": 0}.items():
         namespace.set_sysctl(f"ipv6/conf/{bridge}/{name}", value)
@@ -155,7 +155,8 @@ def lend_addresses(uplink: str, bridge: str) -> None:
         lent = [address for address in map(ip_address, found) if not address.is_link_local]
         for address in (*lent, *AT_ECT_1.values()):
             flags = _IFA_F_NOPREFIXROUTE | (_IFA_F_NODAD if address.version == 6 else 0)
-            ip.addr("add", index=own, address=str(address), prefixlen=_EVERYTHING, flags=flags)
+            length = 0 if address in AT_ECT_1.values() else address.max_prefixlen
+            ip.addr("add", index=own, address=str(address), prefixlen=length, flags=flags)
 
 
 def prepare(control: Rpc) -> None:
