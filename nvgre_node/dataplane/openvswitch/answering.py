@@ -41,8 +41,8 @@ def flows(view: View) -> Iterator[str]:
         if router.vsid not in view.policy.vsids:
             continue
         for address in router.addresses:
-            for destination in (GROUP, f"dl_dst={ROUTER_MAC}"):
-                yield from _answers(router.vsid, address, ROUTER_MAC, 300, [destination], is_router=True)
+            to = (GROUP, f"dl_dst={ROUTER_MAC}")
+            yield from _answers(router.vsid, address, ROUTER_MAC, 300, to, is_router=True)
     if view.policy.nve.neighbours is Neighbours.PROXY:
         for vsid in view.policy.vsids:
             yield from _proxy(view, vsid)
@@ -54,7 +54,7 @@ def _proxy(view: View, vsid: int) -> Iterator[str]:
     for record in own:
         if record.ca != UNKNOWN_CA:
             is_gateway = record.type is RecordType.GATEWAY_WILDCARD
-            yield from _answers(vsid, record.ca, record.mac, 200, [GROUP], is_router=is_gateway)
+            yield from _answers(vsid, record.ca, record.mac, 200, (GROUP,), is_router=is_gateway)
             yield from _own_address(view, record)
     if any(record.type is RecordType.L2ONLY for record in own):
         return
@@ -81,23 +81,31 @@ def _asks(address: Address) -> list[str]:
 
 
 def _answers(
-    vsid: int, address: Address, mac: str, priority: int, destination: list[str], *, is_router: bool
+    vsid: int, address: Address, mac: str, priority: int, destinations: tuple[str, ...], *, is_router: bool
 ) -> Iterator[str]:
-    """The answer to whoever asks for an address in a virtual subnet."""
-    match, counts = [is_(Reg.TO_VSID, vsid), *destination, *_asks(address)], cookie(Kind.ANSWERED, vsid)
-    if address.version == 4:
-        yield flow(Table.ANSWER, priority, match, [*_reply(address, mac), *BACK], counts)
-        return
+    """The answers to whoever asks for an address in a virtual subnet, by a frame to one of these destinations."""
     flags = _OVERRIDE | (_ROUTER if is_router else 0)
+    for destination in destinations:
+        match = [is_(Reg.TO_VSID, vsid), destination, *_asks(address)]
+        if address.version == 4:
+            counts = cookie(Kind.ANSWERED, vsid)
+            yield flow(Table.ANSWER, priority, match, [*_reply(address, mac), *BACK], counts)
+        else:
+            yield from _advertised(vsid, match, (address, mac), flags, priority)
+    if address.version == 6:
+        made = [is_(Reg.TO_VSID, vsid), f"dl_src={mac}", *_NA, f"nd_target={address}"]
+        yield flow(Table.ADVERTISE, 100, made, [f"set_field:{mac}->nd_tll", *BACK])
+
+
+def _advertised(vsid: int, match: list[str], owner: tuple[Address, str], flags: int, priority: int) -> Iterator[str]:
+    """The answers to solicitations: to who asks, to all if that has no address yet, and none if it does not say who."""
+    counts = cookie(Kind.ANSWERED, vsid)
     to_asker = ["move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[]", "move:NXM_NX_IPV6_SRC[]->NXM_NX_IPV6_DST[]"]
-    solicited = [*to_asker, *_advertisement(address, mac, flags | _SOLICITED)]
-    yield flow(Table.ANSWER, priority, match, solicited, counts)
-    to_all = [f"set_field:{_ALL_NODES_MAC}->eth_dst", f"set_field:{_ALL_NODES}->ipv6_dst"]
+    yield flow(Table.ANSWER, priority, match, [*to_asker, *_advertisement(*owner, flags | _SOLICITED)], counts)
     yield flow(Table.ANSWER, priority + 1, [*match, "nd_sll=00:00:00:00:00:00"], [onward(Table.SEND)])
-    nobody = [*match, "ipv6_src=::"]  # who asks has no address yet
-    yield flow(Table.ANSWER, priority + 2, nobody, [*to_all, *_advertisement(address, mac, flags)], counts)
-    made = [is_(Reg.TO_VSID, vsid), f"dl_src={mac}", *_NA, f"nd_target={address}"]
-    yield flow(Table.ADVERTISE, 100, made, [f"set_field:{mac}->nd_tll", *BACK])
+    to_all = [f"set_field:{_ALL_NODES_MAC}->eth_dst", f"set_field:{_ALL_NODES}->ipv6_dst"]
+    nobody = [*match, "ipv6_src=::"]
+    yield flow(Table.ANSWER, priority + 2, nobody, [*to_all, *_advertisement(*owner, flags)], counts)
 
 
 def _reply(address: Address, mac: str) -> list[str]:

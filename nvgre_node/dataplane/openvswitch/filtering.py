@@ -67,11 +67,12 @@ def _ordered(rules: tuple[Rule, ...], direction: Direction) -> Iterator[tuple[tu
     """Each rule of a direction as (priority, match), and whether it allows; the first has the highest priority."""
     own = [rule for rule in rules if rule.direction is direction]
     for position, rule in enumerate(own):
-        for match in _matches(rule):
+        for match in matches(rule):
             yield (900 - position, match), rule.action is Action.ALLOW
 
 
-def _matches(rule: Rule) -> Iterator[list[str]]:
+def matches(rule: Rule) -> Iterator[list[str]]:
+    """What a rule is about, as matches of which any may hold."""
     for version in (4, 6):
         if rule.version not in (None, version):
             continue

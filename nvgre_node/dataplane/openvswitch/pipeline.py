@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
 
 from nvgre_node.choices import Ecn
@@ -153,8 +154,8 @@ class Exit:
 
 
 def exits(nve: Nve) -> tuple[Exit, ...]:
-    """Those for packets that are congested (CE), and for each PA of IPv6 but the first, as Open vSwitch takes no source."""
-    also = [(6, pa, False) for pa in nve.pas_of(6)[1:]]
+    """Those for what is congested (CE), and for each PA of IPv6 but the first: there, Open vSwitch takes no source."""
+    also: list[tuple[int, Address | None, bool]] = [(6, pa, False) for pa in nve.pas_of(6)[1:]]
     if nve.ecn is Ecn.COPY:
         also += [(4, None, True), *((6, pa, True) for pa in nve.pas_of(6))]
     ttls = [ttl for ttl in range(255, 0, -1) if ttl != nve.ttl]
@@ -200,12 +201,14 @@ class View:
         """The ports with their numbers."""
         return enumerate(self.policy.ports, start=1)
 
+    @cached_property
+    def records(self) -> tuple[LookupRecord, ...]:
+        """The first record of each VSID and MAC address: a VM has one per CA."""
+        found: dict[tuple[int, str], LookupRecord] = {}
+        for record in self.policy.records:
+            found.setdefault((record.vsid, record.mac.lower()), record)
+        return tuple(found.values())
+
     def local_port(self, record: LookupRecord) -> Port | None:
         """The port of a record's VM if it is on this host."""
         return self.policy.port_of(record) if self.policy.is_local(record) else None
-
-    @property
-    def vsids(self) -> tuple[int, ...]:
-        """The virtual subnets that flows are about: those with a port, and those that the router leads to."""
-        routed = {router.vsid for router in self.policy.routers}
-        return tuple(sorted({*self.policy.vsids, *routed, *(record.vsid for record in self.policy.records)}))

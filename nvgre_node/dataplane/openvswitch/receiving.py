@@ -63,7 +63,7 @@ def _in_subnet(view: View, vsid: int) -> Iterator[str]:
         yield drops(Table.RECEIVE, 120, [subnet, tag], Drop.INNER_TAG, vsid)  # I6
     to_all = flow(Table.RECEIVE, 110, [subnet, GROUP], [onward(Table.LOCAL_COPIES)], cookie(Kind.DECAPSULATED, vsid))
     yield to_all
-    for record in view.policy.records:
+    for record in view.records:
         if record.vsid != vsid:
             continue
         match, port = [subnet, f"dl_dst={record.mac}"], view.local_port(record)

@@ -58,7 +58,7 @@ def groups() -> Iterator[str]:
 def flows(view: View) -> Iterator[str]:
     """Everything between the check of what a VM sends, and the tunnel."""
     yield from _decide(view)
-    for record in _one_per_mac(view):
+    for record in view.records:
         yield from _to(view, record)
     yield from _unknown(view)
     yield from _flood(view)
@@ -72,14 +72,6 @@ def _decide(view: View) -> Iterator[str]:
     for router in view.policy.routers:
         yield flow(Table.SEND, 90, [is_(Reg.TO_VSID, router.vsid), f"dl_dst={ROUTER_MAC}"], [onward(Table.ROUTE)])
     yield flow(Table.SEND, 0, [], [onward(Table.RECORDS)])
-
-
-def _one_per_mac(view: View) -> Iterator[LookupRecord]:
-    """The first record of each VSID and MAC address: a VM has one per CA."""
-    found: dict[tuple[int, str], LookupRecord] = {}
-    for record in view.policy.records:
-        found.setdefault((record.vsid, record.mac.lower()), record)
-    yield from found.values()
 
 
 def _to(view: View, record: LookupRecord) -> Iterator[str]:

@@ -31,7 +31,7 @@ def flows(policy: NvePolicy, mac: str) -> Iterator[str]:
 
 
 def _leaving(nve: Nve) -> Iterator[str]:
-    """What leaves a tunnel, with what Open vSwitch could not be told to write: the source PA of IPv6, and the ECN (O8)."""
+    """What leaves a tunnel, with what Open vSwitch could not be told: the source PA of IPv6, and the ECN (O8)."""
     ways = [(10, version, "", next(iter(nve.pas_of(version)), None), False) for version in _FIELD]
     ways += [(20, one.version, f",nw_ttl={one.ttl}", one.pa, one.congested) for one in exits(nve)]
     for priority, version, marked, pa, congested in ways:

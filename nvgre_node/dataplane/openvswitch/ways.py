@@ -143,8 +143,8 @@ def _take(sock: socket.socket) -> bytes:
 def lend_addresses(uplink: str, bridge: str) -> None:
     """Gives a bridge's own interface the uplink's addresses, without routes: tunnels end at none but these.
 
-    The interface stays silent: it resolves nothing, and answers nobody, since no frame but NVGRE gets to it. Open vSwitch
-    takes a route only to what is on one link with an address of the interface, so those of its own are with everything.
+    The interface stays silent: it resolves nothing, and answers nobody, since no frame but NVGRE gets to it. Open
+    vSwitch takes a route only to what is on one link with an address there, so those of its own are with everything.
     """
     for name, value in {"addr_gen_mode": 1, "accept_ra": 0, "accept_dad": 0, "router_solicitations": 0}.items():
         namespace.set_sysctl(f"ipv6/conf/{bridge}/{name}", value)
