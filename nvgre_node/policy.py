@@ -17,6 +17,8 @@ from nvgre_node import routing
 from nvgre_node.acl import Rule
 from nvgre_node.choices import (
     TTL_DEFAULT,
+    Carries,
+    Deviation,
     Dscp,
     Ecn,
     FlowIds,
@@ -95,7 +97,7 @@ class Nve:
     `clamp_mss` lowers the MSS that VMs announce when they open TCP connections to what fits the path. `pcp_to_dscp` has
     the priority (PCP) of the outermost tag that a VM's frame loses choose the outer DSCP; others are up to `dscp` (I5).
     `learning` is how many seconds an NVE keeps what it learnt from packets of where a MAC address is that no record
-    knows (T8); 0: none.
+    knows (T8); 0: none. `deviations` are what it does wrong.
     """
 
     host: str
@@ -115,6 +117,8 @@ class Nve:
     ecn: Ecn = Ecn.COPY
     pcp_to_dscp: Mapping[int, int] = field(default_factory=dict, hash=False)
     learning: int = 0
+    carries: Carries = Carries.ETHERNET
+    deviations: frozenset[Deviation] = frozenset()
 
     def pas_of(self, version: int) -> tuple[Address, ...]:
         """Its PAs of an IP version."""

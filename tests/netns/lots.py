@@ -14,7 +14,7 @@ from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6PacketTooBig, IPv6ExtHdr
 from scapy.layers.l2 import ARP
 from scapy.packet import Packet, Raw
 
-from nvgre_node.choices import TooBig
+from nvgre_node.choices import Deviation, TooBig
 from nvgre_node.dataplane.model.headers import checksum
 from nvgre_node.policy import Address, Nve
 from nvgre_node.wire import ETHERNET_BYTES, ETHERTYPE_IPV4, ETHERTYPE_IPV6, VSID_FIRST, VSID_LAST, octets
@@ -38,6 +38,9 @@ def choices(rng: random.Random) -> dict[str, Any]:
     for name, kind in get_type_hints(Nve).items():
         if kind is bool:
             drawn[name] = rng.random() < 0.5
+        elif kind == frozenset[Deviation]:
+            often = rng.choice((0, 0, 0.3, 0.7))  # half of all networks do nothing wrong
+            drawn[name] = frozenset(way for way in Deviation if rng.random() < often)
         elif isinstance(kind, type) and issubclass(kind, Enum):
             drawn[name] = rng.choice([choice for choice in kind if choice is not TooBig.FRAGMENT_OUTER])
     return drawn
