@@ -22,10 +22,13 @@ from nvgre_node.acl import ALL_PORTS, PORT_PROTOCOLS, Action, Direction, Rule
 from nvgre_node.choices import (
     MAX_PAS,
     TTL_DEFAULT,
+    Carries,
+    Deviation,
     Dscp,
     Ecn,
     FlowIds,
     Fragments,
+    Implementation,
     Neighbours,
     PaChoice,
     RecordType,
@@ -93,7 +96,11 @@ class MtuPart(Part):
 
 
 class NvePart(Part):
-    """What every NVE does where RFC 7637 leaves a choice: the fields of `policy.Nve` of these names."""
+    """What every NVE does where RFC 7637 leaves a choice: the fields of `policy.Nve` of these names.
+
+    `deviations` are what it does wrong; `imitate` is short for all that an implementation does otherwise
+    (`nvgre_node.deviations`), where what is written beside it says nothing else.
+    """
 
     flow_ids: FlowIds = FlowIds.FLOW
     too_big: TooBig = TooBig.TELL
@@ -109,13 +116,21 @@ class NvePart(Part):
     ecn: Ecn = Ecn.COPY
     pcp_to_dscp: dict[Pcp, PlainDscp] = Field(default={})
     learning: Learning = 0
+    carries: Carries = Carries.ETHERNET
+    deviations: list[Deviation] = Field(default=[])
+    imitate: Implementation | None = None
 
 
 class HostPart(Part):
-    """A provider host: its PA, or several, of either IP version (O5, O6), and whose make its NVE is (V3)."""
+    """A provider host: its PA, or several, of either IP version (O5, O6), and whose make its NVE is (V3).
+
+    What it says of deviations is about its own NVE, and takes the place of all that `nve` says of them.
+    """
 
     pa: Pas = Field(examples=["pa: 192.168.1.10/24"])
     vendor: Vendor = Vendor.OURS
+    deviations: list[Deviation] | None = None
+    imitate: Implementation | None = None
 
 
 class RulePart(Part):
