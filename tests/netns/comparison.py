@@ -83,7 +83,6 @@ class Comparison:
         self._mouths[bench.uplink] = self._stack.enter_context(packet_socket(Place(bench.peer, far)))
         while self._heard(_PATIENCE_MS):
             pass
-        self._stack.enter_context(bench.host.inside())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -146,7 +145,8 @@ class Comparison:
             self._mouths[interface].send(frame)
             return self._arrivals(wanted.out)
         program = "from_uplink" if interface == self._bench.uplink else "from_port"
-        verdict = self._test_run(program, frame, self._bench.index[interface])
+        with self._bench.host.inside():  # and no longer: other networks may come and go meanwhile
+            verdict = self._test_run(program, frame, self._bench.index[interface])
         if verdict.action == REDIRECT:
             meant = [sent for _, sent in wanted.out]
             return "" if meant == [verdict.frame] else _told([("redirected", verdict.frame)], wanted.out)
