@@ -126,7 +126,7 @@ class Carries(StrEnum):
 class Deviation(StrEnum):
     """What known implementations do against the rules, each of them wrong: for learners, and to be found.
 
-    The order is that of `enum deviation` in `dataplane/bpf/deviations.h`. Which implementation does what is in
+    The order is that of `enum deviation` in `dataplane/bpf/policy.h`. Which implementation does what is in
     `nvgre_node.deviations`; docs/deviations.md says which row each breaks.
     """
 

@@ -77,6 +77,8 @@ Pas = Annotated[list[Pa], BeforeValidator(one_or_many), Field(min_length=1, max_
 
 Cas = Annotated[list[Ca], BeforeValidator(one_or_many), Field(min_length=1)]
 
+Deviations = Annotated[list[Deviation], BeforeValidator(one_or_many)]
+
 
 class Part(BaseModel):
     """A mapping of the file, in which unknown keys are errors."""
@@ -117,7 +119,7 @@ class NvePart(Part):
     pcp_to_dscp: dict[Pcp, PlainDscp] = Field(default={})
     learning: Learning = 0
     carries: Carries = Carries.ETHERNET
-    deviations: list[Deviation] = Field(default=[])
+    deviations: Deviations = Field(default=[])
     imitate: Implementation | None = None
 
 
@@ -129,7 +131,7 @@ class HostPart(Part):
 
     pa: Pas = Field(examples=["pa: 192.168.1.10/24"])
     vendor: Vendor = Vendor.OURS
-    deviations: list[Deviation] | None = None
+    deviations: Deviations | None = None
     imitate: Implementation | None = None
 
 

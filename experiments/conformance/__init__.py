@@ -29,6 +29,8 @@ from experiments.conformance.journal import Journal
 from experiments.conformance.lab import Lab
 from experiments.conformance.rows import Finding
 from experiments.results import Measurement, Outcome, Sample, Verdict
+from nvgre_node.choices import Carries
+from nvgre_node.errors import BadInputError
 from nvgre_node.net import NvgreNet
 from topologies import Scenario
 
@@ -63,9 +65,12 @@ def run(context: Context) -> Outcome:
     """Tries every row on the scenario, and on a variant of it those that need other settings.
 
     Raises:
-        BadInputError: the scenario has no two VMs of one virtual subnet on different provider hosts.
+        BadInputError: the scenario has no two VMs of one virtual subnet on different provider hosts, or its NVEs do
+            not carry the frames that rows are tried with.
     """
     distant_pair(context.scenario.policy)
+    if any(nve.carries is not Carries.ETHERNET for nve in context.scenario.policy.nves):
+        raise BadInputError("conformance tries rows with frames that are not IP: leave `carries: ip` out for it")
     journal = Journal()
     tried = chain(_as_it_is(context, journal), on_variants(context, journal, OTHERWISE))
     return outcome(context, list(journal.follow(tried)), journal)
