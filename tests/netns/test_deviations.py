@@ -302,7 +302,7 @@ MUTANTS = {
     "the GRE checksum": Mutant("decapsulate.h", "% sizeof(bytes);", "* 0;"),
     "what a checksum is worth": Mutant("decapsulate.h", "has_checksum && !gre_sums_up(skb, start)", "0"),
     "the place of the key": Mutant("decapsulate.h", "(has_checksum ? GRE_OPTION : 0)", "0"),
-    "the sequence number": Mutant("decapsulate.h", "? checksum + GRE_OPTION : checksum", "? checksum : checksum"),
+    "the sequence number": Mutant("decapsulate.h", "(options & GRE_SEQUENCE ? GRE_OPTION : 0)", "0"),
 }
 
 

@@ -23,17 +23,25 @@ struct arrival {
 /* The provider host's own traffic, in place of a drop reason. */
 #define NOT_OURS ((enum drop)(DROP_REASONS + 1))
 
+/* Against G11: the bits that may be set, whose fields are then skipped. */
+static __always_inline __u16 tolerated(void)
+{
+	return (deviates(TAKES_CHECKSUMS) ? GRE_CHECKSUM : 0) | (deviates(TAKES_SEQUENCE_NUMBERS) ? GRE_SEQUENCE : 0);
+}
+
 /* Why the flags and protocol type of a GRE header are refused, or DROP_REASONS where they are NVGRE's (G11 to G15). */
 static __always_inline enum drop gre_fault(const struct gre *gre)
 {
-	__u16 flags = bpf_ntohs(gre->flags);
+	__u16 flags = bpf_ntohs(gre->flags) & ~tolerated();
 	if (flags & GRE_VERSION)
 		return DROP_VERSION;
-	if (flags & (GRE_ROUTING | GRE_RESERVED) || (deviates(REFUSES_RESERVED_BITS) && flags & GRE_IGNORED))
+	if (flags & (GRE_ROUTING | GRE_RESERVED))
 		return DROP_RESERVED_BITS;
-	if (flags & GRE_CHECKSUM && !deviates(TAKES_CHECKSUMS))
+	if (deviates(REFUSES_RESERVED_BITS) && flags & GRE_IGNORED)
+		return DROP_RESERVED_BITS;
+	if (flags & GRE_CHECKSUM)
 		return DROP_CHECKSUM_BIT;
-	if (flags & GRE_SEQUENCE && !deviates(TAKES_SEQUENCE_NUMBERS))
+	if (flags & GRE_SEQUENCE)
 		return DROP_SEQUENCE_BIT;
 	if (!(flags & GRE_KEY))
 		return DROP_NO_KEY;
@@ -135,11 +143,11 @@ static __always_inline enum drop read_outer(const struct __sk_buff *skb, struct 
 	return NOT_OURS;
 }
 
-/* Against G11: bytes of the optional fields that a GRE header has beside the key. */
+/* Bytes of the fields that a GRE header has for those bits. */
 static __always_inline __u32 option_bytes(const struct gre *gre)
 {
-	__u32 checksum = deviates(TAKES_CHECKSUMS) && gre->flags & bpf_htons(GRE_CHECKSUM) ? GRE_OPTION : 0;
-	return deviates(TAKES_SEQUENCE_NUMBERS) && gre->flags & bpf_htons(GRE_SEQUENCE) ? checksum + GRE_OPTION : checksum;
+	__u16 options = bpf_ntohs(gre->flags) & tolerated();
+	return (options & GRE_CHECKSUM ? GRE_OPTION : 0) + (options & GRE_SEQUENCE ? GRE_OPTION : 0);
 }
 
 #define SUMMED_AT_ONCE 64
@@ -230,13 +238,13 @@ static __always_inline int decapsulate(struct __sk_buff *skb)
 		return leave_to_kernel();
 	if (fault != DROP_REASONS)
 		return drop(skb, 0, fault);
-	__u32 overhead = outer_length(arrival.is_v6);
-	if (arrival.end < overhead + ETH_HLEN)
+	if (arrival.end < (__u32)outer_length(arrival.is_v6) + ETH_HLEN)
 		return drop(skb, 0, DROP_TRUNCATED);
 	if (!skb->gso_size && arrival.end < skb->len && bpf_skb_change_tail(skb, arrival.end, 0))
 		return drop(skb, 0, DROP_BAD_OUTER);
 
 	struct head head;
+	__u32 overhead = outer_length(arrival.is_v6);
 	if (bpf_skb_load_bytes(skb, overhead - sizeof(struct gre), &head, sizeof(head)))
 		return drop(skb, 0, DROP_TRUNCATED);
 	fault = gre_fault(&head.gre);
@@ -254,8 +262,9 @@ static __always_inline int decapsulate(struct __sk_buff *skb)
 	if (nve.probe && vsid == VSID_VENDOR)
 		return option_bytes(&head.gre) ? drop(skb, 0, DROP_RESERVED_VSID) :
 						 from_peer(skb, &arrival.pa, arrival.is_v6);
-	if (is_tag(head.eth.h_proto) && !deviates(DELIVERS_TAGS))
-		return drop(skb, slot, DROP_INNER_TAG); /* I6 */
+	if (is_tag(head.eth.h_proto))
+		if (!deviates(DELIVERS_TAGS))
+			return drop(skb, slot, DROP_INNER_TAG); /* I6 */
 	if (!is_carried(head.eth.h_proto))
 		return drop(skb, slot, DROP_NOT_IP);
 

@@ -65,7 +65,9 @@ static __always_inline __u8 egress_ecn(__u8 inner, __u8 outer)
 		return inner;
 	if (outer == ECN_CE)
 		return ECN_CE;
-	return outer == ECN_ECT_1 && !deviates(IGNORES_ECT1) ? ECN_ECT_1 : inner;
+	if (deviates(IGNORES_ECT1))
+		return inner;
+	return outer == ECN_ECT_1 ? ECN_ECT_1 : inner;
 }
 
 /*

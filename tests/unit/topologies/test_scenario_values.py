@@ -202,7 +202,7 @@ VALUES: list[Case] = [
         [
             f"3:32: nve.deviations[1]: 'keep_tags' is not {DEVIATIONS}",
             "3:53: nve.imitate: 'vpp' is not 'ovs', 'gretap' or 'dash'",
-            f"5:43: hosts.host1.deviations[0]: 'all' is not {DEVIATIONS}",
+            f"5:43: hosts.host1.deviations: 'all' is not {DEVIATIONS}",
         ],
     ),
     Case(
