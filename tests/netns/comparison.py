@@ -156,7 +156,7 @@ class Comparison:
 
     def _arrivals(self, wanted: Sequence[Frame]) -> str:
         """Listens until exactly what should arrive has arrived, for a moment; says what is wrong, if anything."""
-        meant, found = sorted(wanted), sorted(self._heard(0))
+        meant, found = sorted(filter(_is_audible, wanted)), sorted(self._heard(0))
         deadline = time.monotonic() + _PATIENCE_MS / 1000
         while found != meant and time.monotonic() < deadline:
             found = sorted([*found, *self._heard(1)])
@@ -184,14 +184,20 @@ def _fits_test_run(frame: bytes) -> bool:
     return len(frame) <= _LONGEST_TEST_RUN and int.from_bytes(frame[12:14], "big") not in _MOVED and is_runnable(frame)
 
 
+def _is_audible(sent: Frame) -> bool:
+    """Whether who gets a frame hears it: a kernel drops what has less than two bytes behind the tag that it moves."""
+    _, frame = sent
+    return len(frame) >= _SHORTEST_TAGGED or int.from_bytes(frame[12:14], "big") not in _MOVED
+
+
 def _can_be_compared(frame: bytes) -> bool:
     """Whether the kernel leaves the decision to the programs.
 
-    It drops a frame with less than two bytes behind the tag that it moves aside. And it cuts no frame in front of the
+    It drops what is not audible. And it cuts no frame in front of the
     transport header that a packet socket believes to see in it, be it in what is but padding.
     """
     if int.from_bytes(frame[12:14], "big") in _MOVED:
-        return len(frame) >= _SHORTEST_TAGGED
+        return _is_audible(("", frame))
     length = _outer_length(frame)
     return _fits_test_run(frame) or not OVERHEAD_IPV4 <= length < min(_LONGEST_HEADERS, len(frame) - ETHERNET_BYTES)
 
