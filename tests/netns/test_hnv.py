@@ -10,7 +10,7 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from experiments import isolation
+from experiments import conformance, isolation
 from experiments.base import Context
 from experiments.conformance.lab import is_icmp_error
 from experiments.results import Verdict
@@ -18,6 +18,7 @@ from experiments.watch import Place, Sighting, Watch, packet_socket, uplinks, vm
 from nvgre_node.choices import Carries
 from nvgre_node.dataplane import ebpf
 from nvgre_node.dataplane.base import Drop
+from nvgre_node.errors import BadInputError
 from nvgre_node.net import NvgreNet
 from nvgre_node.outer import outer_of
 from nvgre_node.routing import ROUTER_MAC
@@ -176,6 +177,11 @@ def test_the_access_list_of_a_virtual_subnet_holds_for_what_is_routed_into_it(
 
 def test_isolation_holds() -> None:
     assert isolation.run(Context(HNV, "ebpf", lambda *_: None)).verdict is Verdict.PASS
+
+
+def test_conformance_says_that_its_frames_are_not_carried() -> None:
+    with pytest.raises(BadInputError, match="carries: ip"):
+        conformance.run(Context(HNV, "ebpf", lambda *_: None))
 
 
 # IP and ARP alone, frame by frame
