@@ -17,6 +17,8 @@ from nvgre_node import routing
 from nvgre_node.acl import Rule
 from nvgre_node.choices import (
     TTL_DEFAULT,
+    Carries,
+    Deviation,
     Dscp,
     Ecn,
     FlowIds,
@@ -96,7 +98,7 @@ class Nve:
     the priority (PCP) of the outermost tag that a VM's frame loses choose the outer DSCP; others are up to `dscp` (I5).
     `learning` is how many seconds an NVE keeps what it learnt from packets of where a MAC address is that no record
     knows (T8); 0: none. `vlan` is the VLAN id of its uplink, or None (O4). `dataplane`
-    is what implements it, or None where the network decides.
+    is what implements it, or None where the network decides. `deviations` are what it does wrong.
     """
 
     host: str
@@ -118,6 +120,8 @@ class Nve:
     learning: int = 0
     vlan: int | None = None
     dataplane: str | None = None
+    carries: Carries = Carries.ETHERNET
+    deviations: frozenset[Deviation] = frozenset()
 
     def pas_of(self, version: int) -> tuple[Address, ...]:
         """Its PAs of an IP version."""

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nvgre_node.acl import Rule
+from nvgre_node.deviations import IMITATIONS, Imitation
 from nvgre_node.fabric import Attachment, Fabric, FabricLink, Multipath
 from nvgre_node.groups import SubnetGroups
 from nvgre_node.policy import Address, Interface, Network, Nve, Policy, VirtualSubnet, Vm
 from nvgre_node.routing import CustomerRoute, RoutingDomain
 from nvgre_node.wire import OVERHEAD
-from topologies.schema import RulePart, ScenarioPart
+from topologies.schema import HostPart, NvePart, RulePart, ScenarioPart
 from topologies.values import DEFAULT, made_mac
 
 if TYPE_CHECKING:
@@ -99,10 +100,7 @@ def build(part: ScenarioPart, path: Path, sha256: str) -> Scenario:
 
 def _policy(part: ScenarioPart) -> Policy:
     policy = Policy(
-        nves=tuple(
-            Nve(name, tuple(host.pa), **host.model_dump(exclude={"pa"}), **dict(part.nve))
-            for name, host in part.hosts.items()
-        ),
+        nves=tuple(_nve(name, host, part.nve) for name, host in part.hosts.items()),
         subnets=tuple(
             VirtualSubnet(
                 name,
@@ -121,6 +119,18 @@ def _policy(part: ScenarioPart) -> Policy:
     for fault in part.faults:
         policy = policy.pointing_to(policy.vm(fault.record_of), policy.vm(fault.points_to))
     return policy
+
+
+def _nve(name: str, host: HostPart, nve: NvePart) -> Nve:
+    """The NVE of a host: what an implementation chooses counts where the scenario says nothing itself."""
+    says_itself = host.imitate is not None or host.deviations is not None
+    imitate, deviations = (host.imitate, host.deviations or []) if says_itself else (nve.imitate, nve.deviations)
+    imitated = IMITATIONS[imitate] if imitate else Imitation(frozenset())
+    choices = {key: value for key, value in nve if key not in {"deviations", "imitate"}}
+    choices |= {key: value for key, value in imitated.choices.items() if key not in nve.model_fields_set}
+    all_of_them = imitated.deviations.union(deviations)
+    choices |= host.model_dump(include={"vendor", "vlan", "dataplane"})
+    return Nve(name, tuple(host.pa), deviations=all_of_them, **choices)
 
 
 def _routing(part: ScenarioPart) -> Iterator[RoutingDomain]:

@@ -22,10 +22,13 @@ from nvgre_node.acl import ALL_PORTS, PORT_PROTOCOLS, Action, Direction, Rule
 from nvgre_node.choices import (
     MAX_PAS,
     TTL_DEFAULT,
+    Carries,
+    Deviation,
     Dscp,
     Ecn,
     FlowIds,
     Fragments,
+    Implementation,
     Neighbours,
     PaChoice,
     RecordType,
@@ -80,6 +83,8 @@ Pas = Annotated[list[Pa], BeforeValidator(one_or_many), Field(min_length=1, max_
 
 Cas = Annotated[list[Ca], BeforeValidator(one_or_many), Field(min_length=1)]
 
+Deviations = Annotated[list[Deviation], BeforeValidator(one_or_many)]
+
 
 Modes = Annotated[dict[str, Multipath], BeforeValidator(for_all)]
 
@@ -102,7 +107,11 @@ class MtuPart(Part):
 
 
 class NvePart(Part):
-    """What every NVE does where RFC 7637 leaves a choice: the fields of `policy.Nve` of these names."""
+    """What every NVE does where RFC 7637 leaves a choice: the fields of `policy.Nve` of these names.
+
+    `deviations` are what it does wrong; `imitate` is short for all that an implementation does otherwise
+    (`nvgre_node.deviations`), where what is written beside it says nothing else.
+    """
 
     flow_ids: FlowIds = FlowIds.FLOW
     too_big: TooBig = TooBig.TELL
@@ -118,6 +127,9 @@ class NvePart(Part):
     ecn: Ecn = Ecn.COPY
     pcp_to_dscp: dict[Pcp, PlainDscp] = Field(default={})
     learning: Learning = 0
+    carries: Carries = Carries.ETHERNET
+    deviations: Deviations = Field(default=[])
+    imitate: Implementation | None = None
 
 
 class HostPart(Part):
@@ -125,12 +137,15 @@ class HostPart(Part):
 
     `vlan` puts its uplink into a VLAN of the underlay: everything there has the outer tag (O4). `dataplane` is what
     implements its NVE, whatever the other hosts have.
+    What it says of deviations is about its own NVE, and takes the place of all that `nve` says of them.
     """
 
     pa: Pas = Field(examples=["pa: 192.168.1.10/24"])
     vendor: Vendor = Vendor.OURS
     vlan: Vid | None = None
     dataplane: Annotated[str | None, PlainValidator(values.dataplane)] = None
+    deviations: Deviations | None = None
+    imitate: Implementation | None = None
 
 
 class RulePart(Part):

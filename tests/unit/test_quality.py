@@ -15,6 +15,7 @@ PURE = (
     "wire",
     "policy",
     "choices",
+    "deviations",
     "explain",
     "acl",
     "vendor",

@@ -95,4 +95,6 @@ UNSEEN = {
     Capability.CLAMPS_MSS,  # of TCP connections
     Capability.TELLS_TOO_BIG,  # beside DROPS_TOO_BIG: `mtu` shows it
     Capability.LEARNS_PATH_MTU,
+    Capability.CARRIES_IP,  # `isolation` knows it
+    Capability.DEVIATES,  # what conformance is there to find
 }

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from nvgre_node.choices import Deviation
 from nvgre_node.dataplane import DATAPLANES
 
 from .scenario_cases import FLAT, Case, edited, lines, wrong_with
+
+*_FIRST, _LAST = map(repr, map(str, Deviation))
+DEVIATIONS = f"{', '.join(_FIRST)} or {_LAST}"
 
 VALUES: list[Case] = [
     Case(
@@ -204,6 +208,23 @@ VALUES: list[Case] = [
         "one end of a link in a VLAN",
         {"pa: 192.168.0.1/24": "pa: 192.168.0.1/24, vlan: 10"},
         ["6:9: links[0]: host1 is in VLAN 10, host2 in no VLAN (both ends of a link have the same vlan)"],
+    ),
+    Case(
+        "a deviation that there is not, and an implementation that nobody imitates",
+        {
+            "hosts:\n": "nve: {deviations: [keeps_tags, keep_tags], imitate: vpp}\nhosts:\n",
+            "pa: 192.168.0.1/24": "pa: 192.168.0.1/24, deviations: all",
+        },
+        [
+            f"3:32: nve.deviations[1]: 'keep_tags' is not {DEVIATIONS}",
+            "3:53: nve.imitate: 'vpp' is not 'ovs', 'gretap' or 'dash'",
+            f"5:43: hosts.host1.deviations: 'all' is not {DEVIATIONS}",
+        ],
+    ),
+    Case(
+        "frames that are carried",
+        {"hosts:\n": "nve: {carries: ipv4}\nhosts:\n"},
+        ["3:16: nve.carries: 'ipv4' is not 'ethernet' or 'ip'"],
     ),
     Case(
         "a scenario name with a blank",
