@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from nvgre_node import routing
 from nvgre_node.acl import Rule
@@ -33,6 +33,9 @@ from nvgre_node.errors import BadInputError
 from nvgre_node.groups import NO_GROUPS, SubnetGroups, ascending
 from nvgre_node.routing import Route, RouterInterface, RoutingDomain
 from nvgre_node.wire import octets
+
+if TYPE_CHECKING:
+    from nvgre_node.outside import Leg, PhysicalNetwork
 
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
@@ -65,7 +68,7 @@ class Vm:
 
     A VM on a trunk port (I5) is one of these for each of its VLANs, called NAME.VID, and one for its untagged frames,
     if it sends such. `pa` pins it to one of its host's PAs (O6). `cas` are what the VM has; whether the policy knows
-    them says `record`.
+    them says `record`. `leg` makes it a gateway.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Vm:
     record: RecordType = RecordType.STATIC
     vid: int | None = None
     acl: tuple[Rule, ...] = ()
+    leg: Leg | None = None
 
     @property
     def node(self) -> str:
@@ -253,13 +257,17 @@ class NvePolicy:
 
 @dataclass(frozen=True)
 class Policy:
-    """The whole policy of a network. `overrides` replace the records that the placement of the VMs implies."""
+    """The whole policy of a network. `overrides` replace the records that the placement of the VMs implies.
+
+    `outside` are the physical networks that gateways lead to.
+    """
 
     nves: tuple[Nve, ...]
     subnets: tuple[VirtualSubnet, ...]
     vms: tuple[Vm, ...]
     overrides: tuple[LookupRecord, ...] = field(default=())
     routing: tuple[RoutingDomain, ...] = ()
+    outside: tuple[PhysicalNetwork, ...] = ()
 
     def vm(self, name: str) -> Vm:
         """The VM of a name, else UnknownNameError."""
@@ -280,6 +288,10 @@ class Policy:
     def subnet(self, name: str) -> VirtualSubnet:
         """The virtual subnet of a name, else UnknownNameError."""
         return _named("virtual subnet", name, {subnet.name: subnet for subnet in self.subnets})
+
+    def physical_network(self, name: str) -> PhysicalNetwork:
+        """The physical network of a name, else UnknownNameError."""
+        return _named("physical network", name, {network.name: network for network in self.outside})
 
     def vsid_of(self, vm: Vm) -> int:
         """The VSID of the virtual subnet that a VM's port is in."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mininet.topo import Topo
@@ -9,9 +10,11 @@ from mininet.topo import Topo
 from nvgre_node.choices import RecordType
 from nvgre_node.dataplane import WITHOUT_OFFLOADS
 from nvgre_node.fabric import Fabric
+from nvgre_node.gateway import Gateway, PhysicalSegment
 from nvgre_node.link import VethLink
 from nvgre_node.node import FabricRouter, ProviderHost, TenantVM
-from nvgre_node.policy import Policy
+from nvgre_node.outside import OUTSIDE, compartment, routes_in
+from nvgre_node.policy import Policy, Vm
 
 
 class NvgreTopo(Topo):
@@ -27,11 +30,10 @@ class NvgreTopo(Topo):
             own = {"policy": policy.for_host(nve.host), "routes": fabric.routes(nve.host), "dataplane": dataplane}
             self._add_node(nve.host, ProviderHost, **own)
         for name, vms in policy.machines.items():
-            gateways = policy.gateways_of(vms[0]) if vms[0].vid is None else ()
-            # What a gateway forwards has been in a tunnel before, and the kernel puts no GSO packet into a second one.
-            forwards = any(vm.record is RecordType.GATEWAY_WILDCARD for vm in vms)
-            own = {"vms": vms, "gateways": gateways, "offloads": dataplane not in WITHOUT_OFFLOADS and not forwards}
-            self._add_node(name, TenantVM, **own)
+            self._add_machine(name, vms)
+        for network in policy.outside:
+            routes = routes_in(policy, network)
+            self._add_node(network.name, PhysicalSegment, addresses=network.addresses, routes=routes)
         for link in fabric.links:
             addresses1, addresses2 = ([str(address) for address in end.addresses] for end in link.ends)
             ends = {"addresses1": addresses1, "addresses2": addresses2}
@@ -39,6 +41,20 @@ class NvgreTopo(Topo):
         for name, vms in policy.machines.items():
             names = {"intfName1": TenantVM.INTERFACE, "intfName2": name}
             self.addLink(name, vms[0].host, cls=VethLink, mtu=tenant_mtu, **names)
+        for vm in policy.vms:
+            if vm.leg:
+                names = {"intfName1": OUTSIDE, "intfName2": vm.name}
+                self.addLink(vm.name, vm.leg.to, cls=VethLink, mtu=tenant_mtu, **names)
+
+    def _add_machine(self, name: str, vms: Sequence[Vm]) -> None:
+        # What a gateway forwards has been in a tunnel before, and the kernel puts no GSO packet into a second one.
+        forwards = any(vm.record is RecordType.GATEWAY_WILDCARD for vm in vms)
+        own = {"vms": vms, "offloads": self.dataplane not in WITHOUT_OFFLOADS and not forwards}
+        if leg := vms[0].leg:
+            self._add_node(name, Gateway, compartment=compartment(self.policy, vms[0], leg), **own)
+            return
+        gateways = self.policy.gateways_of(vms[0]) if vms[0].vid is None else ()
+        self._add_node(name, TenantVM, gateways=gateways, **own)
 
     def _add_node(self, name: str, cls: type, **params: Any) -> None:
         self.addHost(name, cls=cls, ip=None, **params)

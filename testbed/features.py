@@ -49,6 +49,7 @@ FEATURES = (
     Feature("ip", "every network", _program("ip"), "apt-get install iproute2"),
     Feature("iperf3", "throughput", _program("iperf3"), "apt-get install iperf3"),
     Feature("ethtool", "throughput, model", _program("ethtool"), "apt-get install ethtool"),
+    Feature("nft", "gateways", _program("nft"), "apt-get install nftables"),
     Feature("ping", "ping()", _program("ping"), "apt-get install iputils-ping"),
     Feature("tshark", "one test", _program("tshark"), "apt-get install tshark"),
 )

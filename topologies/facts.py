@@ -6,10 +6,11 @@ A value that the schema refuses is None here, so that one mistake does not hide 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
+from nvgre_node.choices import Transport
 from nvgre_node.policy import Address, Interface, Network
 from nvgre_node.wire import OVERHEAD
 from topologies import values
@@ -81,6 +82,31 @@ class Vm:
 
 
 @dataclass(frozen=True)
+class Forwarding:
+    """A forwarded port as written."""
+
+    transport: str | None
+    port: int | None
+    to: Address | None
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A VM's leg outside as written. `path` is where it stands."""
+
+    vm: Vm
+    to: str | None
+    mode: str | None
+    addresses: Pas
+    forwarded: tuple[Forwarding, ...]
+
+    @property
+    def path(self) -> Path:
+        """Where it stands."""
+        return *self.vm.home, "gateway"
+
+
+@dataclass(frozen=True)
 class Route:
     """A customer route as written."""
 
@@ -131,6 +157,8 @@ class Facts:
     vms: tuple[Vm, ...]
     faults: tuple[Fault, ...]
     routing: tuple[Routing, ...] = ()
+    outside: dict[str, Pas] = field(default_factory=dict)
+    gateways: tuple[Gateway, ...] = ()
 
     @cached_property
     def overhead(self) -> int:
@@ -198,12 +226,37 @@ def read(data: dict[str, Any]) -> Facts:
         vms=tuple(
             vm
             for tenant, parts in tenants.items()
-            for name, part in _mapping(_mapping(parts).get("vms")).items()
-            for vm in _vms(name, tenant, _mapping(part))
+            for name, part in _vm_parts(parts)
+            for vm in _vms(name, tenant, part)
         ),
         routing=tuple(_routing(tenant, _mapping(parts)) for tenant, parts in tenants.items()),
+        outside={
+            name: _each(values.pa, _mapping(part), "address") for name, part in _mapping(data.get("outside")).items()
+        },
+        gateways=tuple(
+            _gateway(vm, _mapping(part.get("gateway")))
+            for tenant, parts in tenants.items()
+            for name, part in _vm_parts(parts)
+            for vm in [next(iter(_vms(name, tenant, part)))]
+            if isinstance(part.get("gateway"), dict)
+        ),
         faults=tuple(_fault(index, _mapping(part)) for index, part in enumerate(_list(data.get("faults")))),
     )
+
+
+def _vm_parts(tenant: object) -> list[tuple[str, dict[str, Any]]]:
+    return [(name, _mapping(part)) for name, part in _mapping(_mapping(tenant).get("vms")).items()]
+
+
+def _gateway(vm: Vm, part: dict[str, Any]) -> Gateway:
+    forwarded = tuple(map(_forwarding, map(_mapping, _list(part.get("forward")))))
+    return Gateway(vm, _text(part.get("to")), _text(part.get("mode")), _each(values.pa, part, "address"), forwarded)
+
+
+def _forwarding(part: dict[str, Any]) -> Forwarding:
+    to = values.usable(values.endpoint, part.get("to"))
+    transport = _text(part.get("transport", Transport.TCP.value))
+    return Forwarding(transport, values.usable(values.port, part.get("port")), to[0] if to else None)
 
 
 def _links(value: object) -> tuple[tuple[str, str] | None, ...]:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nvgre_node.acl import Rule
+from nvgre_node.choices import RecordType
 from nvgre_node.fabric import Attachment, Fabric, FabricLink
 from nvgre_node.groups import SubnetGroups
+from nvgre_node.outside import PhysicalNetwork
 from nvgre_node.policy import Address, Interface, Network, Nve, Policy, VirtualSubnet, Vm
 from nvgre_node.routing import CustomerRoute, RoutingDomain
 from nvgre_node.wire import OVERHEAD
@@ -111,6 +113,7 @@ def _policy(part: ScenarioPart) -> Policy:
         ),
         vms=tuple(_vms(part)),
         routing=tuple(_routing(part)),
+        outside=tuple(PhysicalNetwork(name, tuple(own.address)) for name, own in part.outside.items()),
     )
     for fault in part.faults:
         policy = policy.pointing_to(policy.vm(fault.record_of), policy.vm(fault.points_to))
@@ -135,7 +138,9 @@ def _vms(part: ScenarioPart) -> Iterator[Vm]:
             for place, (subnet, own) in places.items():
                 cas = tuple(_with_length(ca, tenant.subnets[subnet].prefixes) for ca in own)
                 called = name if place is None else f"{name}.{place}"
-                yield Vm(called, subnet, vm.host, mac, cas, vm.pa, vm.record, place, _rules(vm.acl))
+                leg = vm.gateway.leg() if vm.gateway else None
+                record = vm.record or (RecordType.GATEWAY_WILDCARD if leg else RecordType.STATIC)
+                yield Vm(called, subnet, vm.host, mac, cas, vm.pa, record, place, _rules(vm.acl), leg)
 
 
 def _rules(acl: list[RulePart]) -> tuple[Rule, ...]:

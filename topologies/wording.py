@@ -23,6 +23,9 @@ _PLACES: dict[Path, type[schema.Part]] = {
     ("tenants", "*", "routes", "*"): schema.RoutePart,
     ("tenants", "*", "subnets", "*", "acl", "*"): schema.RulePart,
     ("tenants", "*", "vms", "*", "acl", "*"): schema.RulePart,
+    ("tenants", "*", "vms", "*", "gateway"): schema.GatewayPart,
+    ("tenants", "*", "vms", "*", "gateway", "forward", "*"): schema.ForwardPart,
+    ("outside", "*"): schema.OutsidePart,
     ("faults", "*"): schema.FaultPart,
 }
 
