@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from nvgre_node import packet
+from nvgre_node.gateway import PhysicalSegment
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import NamespacedNode, TenantVM
 
@@ -47,6 +48,12 @@ def vm_ports(net: NvgreNet) -> list[Place]:
 def uplinks(net: NvgreNet) -> list[Place]:
     """Everything that passes between provider hosts and the underlay, in both directions."""
     return [Place(host, name, incoming_only=False) for host in net.provider_hosts for name in host.uplinks]
+
+
+def legs(net: NvgreNet) -> list[Place]:
+    """Everything that passes between gateways and physical networks, in both directions."""
+    segments = [node for node in net.hosts if isinstance(node, PhysicalSegment)]
+    return [Place(segment, name, incoming_only=False) for segment in segments for name in segment.legs]
 
 
 def packet_socket(place: Place, *, stamped: bool = False) -> socket.socket:

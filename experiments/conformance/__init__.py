@@ -9,6 +9,7 @@ from itertools import chain
 from experiments.base import Context, distant_pair
 from experiments.conformance import (
     addressing,
+    gateways,
     grouping,
     guarding,
     learning,
@@ -49,6 +50,7 @@ OTHERWISE: tuple[tuple[Variant, tuple[Tried, ...]], ...] = (
     (variants.guarded, guarding.GUARDING),
     (trunking.trunks, trunking.TRUNKING),
     (routing.joined, routing.ROUTING),
+    (gateways.translating, gateways.TRANSLATING),
     (variants.narrow, (narrow.inner_fragments, receiving.outer_fragments, narrow.path_mtu)),
     (variants.probing, vendors.VERIFIED),
     (variants.of_two_makes, vendors.OTHERS),

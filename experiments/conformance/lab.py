@@ -7,7 +7,7 @@ import random
 import re
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
@@ -21,12 +21,15 @@ from scapy.packet import Packet, Raw
 from experiments.base import distant_pair, distant_pairs
 from experiments.conformance.journal import Frame, Journal
 from experiments.probes import TEST_ETHERTYPE
-from experiments.watch import Place, Sighting, Watch, packet_socket, uplinks, vm_ports
+from experiments.watch import Place, Sighting, Watch, legs, packet_socket, uplinks, vm_ports
+from nvgre_node.gateway import PhysicalSegment
 from nvgre_node.namespace import set_sysctl
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import ProviderHost, TenantVM
 from nvgre_node.outer import Outer, outer_of
+from nvgre_node.outside import OUTSIDE
 from nvgre_node.policy import Policy, Vm
+from nvgre_node.routing import ROUTER_MAC
 from nvgre_node.wire import GRE_PROTOCOL, octets
 
 NOBODY = "delivered to nobody"
@@ -79,7 +82,8 @@ class Shot:
     """What became of one frame. `alive`: a sound frame that was sent after it did arrive, so that silence means drop.
 
     `heard` are (VM, frame) of those that got it; `out` and `into` are the packets that carried it out of, and into, the
-    uplink of each provider host. `reason` is what the NVEs counted as dropped.
+    uplink of each provider host, and `outside` those that passed at the leg of each gateway. `reason` is what the NVEs
+    counted as dropped.
     """
 
     sent: bytes
@@ -87,6 +91,7 @@ class Shot:
     heard: tuple[tuple[str, bytes], ...]
     out: dict[str, list[bytes]]
     into: dict[str, list[bytes]]
+    outside: dict[str, list[bytes]]
     reason: str
 
     def carriers(self, host: str) -> list[Outer]:
@@ -114,6 +119,7 @@ class Lab:
         self.journal = journal if journal is not None else Journal()
         self.rng = random.Random(seed)  # noqa: S311 (addresses and ports, not secrets)
         self.uplinks = {host.name: Uplink.of(host) for host in net.provider_hosts}
+        self.legs = {place.interface: place for place in legs(net)}
         self.everything: list[Sighting] = []
         self._stack = ExitStack()
         self.turn_to(*distant_pair(policy))
@@ -123,8 +129,9 @@ class Lab:
         for vm in self.net.vms:
             with vm.inside():  # what a VM says of its own accord is no part of a row
                 set_sysctl(f"ipv6/conf/{TenantVM.INTERFACE}/disable_ipv6", 1)
-        self._watch = self._stack.enter_context(Watch([*ports, *uplinks(self.net)]))
+        self._watch = self._stack.enter_context(Watch([*ports, *uplinks(self.net), *self.legs.values()]))
         self._mouths = {place.node.name: self._stack.enter_context(packet_socket(place)) for place in ports}
+        self._outside = {leg: self._stack.enter_context(packet_socket(place)) for leg, place in self.legs.items()}
         self._underlay: dict[str, socket.socket] = {
             host: self._stack.enter_context(packet_socket(uplink.far)) for host, uplink in self.uplinks.items()
         }
@@ -187,16 +194,36 @@ class Lab:
 
     # Sending
 
-    def say(self, *frames: Packet | bytes, vm: Vm | None = None, arriving_from: str = "") -> list[Shot]:
+    def say(
+        self, *frames: Packet | bytes, vm: Vm | None = None, arriving_from: str = "", answered: bool = False
+    ) -> list[Shot]:
         """A VM, the sender unless told otherwise, sends frames; each carries a mark.
 
-        `arriving_from` is the MAC address that they come from where they are heard, if that is not the VM's.
+        `arriving_from` is the MAC address that they come from where they are heard, if that is not the VM's. Where they
+        are to be `answered`, it listens until that VM hears each mark again.
         """
         own = vm or self.sender
         control = self._mouths[self.sender.name], bytes(self.ethernet() / mark())
+        awaited = {(own.node, found) for frame in frames for found in _marks(bytes(frame))} if answered else set()
         sent = [bytes(frame) for frame in frames]
         origins = [octets(arriving_from) if arriving_from else frame[6:12] for frame in sent]
-        return self._shoot(self._mouths[own.name], sent, control, origins, f"sent:{own.name}")
+        return self._shoot(self._mouths[own.name], sent, control, origins, f"sent:{own.name}", awaited=awaited)
+
+    def call_in(self, gateway: Vm, packet: Packet, vm: Vm) -> Shot:
+        """A packet arrives from outside at a gateway's leg, and is to get to a VM; it carries a mark."""
+        control = self._mouths[self.sender.name], bytes(self.ethernet() / mark())
+        ends = {"src": self.leg_mac(gateway, far=True), "dst": self.leg_mac(gateway)}
+        sent = bytes(Ether(**ends) / packet)
+        awaited = {(vm.node, found) for found in _marks(sent)}
+        mouth, place = self._outside[gateway.name], f"sent:outside-to-{gateway.name}"
+        return self._shoot(mouth, [sent], control, [octets(ROUTER_MAC)], place, awaited=awaited)[0]
+
+    def leg_mac(self, gateway: Vm, *, far: bool = False) -> str:
+        """The MAC address of a gateway's leg outside, or of the host that it meets there."""
+        segment = self.legs[gateway.name].node
+        if far and isinstance(segment, PhysicalSegment):
+            return segment.interface_mac(segment.segment)
+        return self.net[gateway.name].interface_mac(OUTSIDE)
 
     def inject(self, *packets: Packet | bytes, quiet_ms: float = QUIET_MS) -> list[Shot]:
         """Packets arrive from the underlay at the receiver's host; each carries a mark. Listens until all is quiet."""
@@ -231,8 +258,12 @@ class Lab:
         origins: Sequence[bytes],
         place: str,
         quiet_ms: float = QUIET_MS,
+        awaited: Collection[tuple[str, bytes]] = (),
     ) -> list[Shot]:
-        """Sends, and sorts what was seen; `origins` are the MAC addresses that the inner frames come from."""
+        """Sends, and sorts what was seen; `origins` are the MAC addresses that the inner frames come from.
+
+        `awaited` are further (node, mark) that are listened for, if they come at all.
+        """
         before, seen = self.net.dropped(), list[Sighting]()
         frames: list[Frame] = []
         for number, packet in enumerate(sent):
@@ -244,14 +275,17 @@ class Lab:
         control_mouth, sound = control
         frames.append(Frame(time.time(), place, sound, "sent behind it: a sound frame, which must arrive"))
         control_mouth.send(sound)
-        (awaited,) = _marks(sound)
+        (own,) = _marks(sound)
 
         def arrived(latest: list[Sighting]) -> bool:
-            return any(s.node == self.receiver.name and awaited in s.frame for s in latest)
+            return any(s.node == self.receiver.name and own in s.frame for s in latest)
 
-        seen += self._watch.until(arrived) + self._watch.until_quiet(quiet_ms)
+        def complete(latest: list[Sighting]) -> bool:
+            return arrived(latest) and all(any(s.node == node and m in s.frame for s in latest) for node, m in awaited)
+
+        seen += self._watch.until(complete) + self._watch.until_quiet(quiet_ms)
         self.everything += seen
-        self.journal.record([*frames, *_seen(seen, awaited, sent)])
+        self.journal.record([*frames, *_seen(seen, own, sent)])
         alive, reason = arrived(seen), ", ".join(drop.label for drop in self.net.dropped() - before)
         by_mark: dict[bytes, list[Sighting]] = {}
         for sighting in seen:
@@ -266,15 +300,19 @@ class Lab:
         heard: list[tuple[str, bytes]] = []
         out: dict[str, list[bytes]] = {host: [] for host in self.uplinks}
         into: dict[str, list[bytes]] = {host: [] for host in self.uplinks}
+        outside: dict[str, list[bytes]] = {leg: [] for leg in self.legs}
         for sighting in seen:
             source = sighting.frame[6:12]
+            if sighting.interface in outside:
+                outside[sighting.interface].append(sighting.frame)
+                continue
             if (uplink := self.uplinks.get(sighting.node)) and is_icmp_error(sighting.frame):
                 continue
             if uplink:
                 (out if source == octets(uplink.mac) else into)[sighting.node].append(sighting.frame)
             elif source == origin and not is_icmp_error(sighting.frame):  # else it is an answer that quotes the frame
                 heard.append((sighting.node, sighting.frame))
-        return Shot(sent, alive, tuple(heard), out, into, reason)
+        return Shot(sent, alive, tuple(heard), out, into, outside, reason)
 
 
 def _marks(frame: bytes) -> list[bytes]:

@@ -97,7 +97,7 @@ def _is_answer(frame: bytes) -> bool:
 def at_the_end(lab: Lab) -> Iterator[Finding]:
     """T1, O1, S1: what VMs saw of the provider, and what the underlay saw of the VMs."""
     pas = {pa.ip for nve in lab.policy.nves for pa in nve.pas}
-    told_vms = [s for s in lab.everything if s.node not in lab.uplinks]
+    told_vms = [s for s in lab.everything if s.node in lab.policy.machines]
     heard = [s.frame for s in told_vms]
     told = sum(_is_of_provider(frame, pas) for frame in heard)
     lab.look_back(told_vms)

@@ -151,7 +151,7 @@ ROWS = (
     _row("X2", "4.6", "desc", "what is outside goes to the PA of the tenant's gateway"),
     _not_yet("X3", "4.6", "desc", "the gateway validates, and tunnels on", _GATEWAY),
     _never("X4", "4.6", "desc", "part of a virtual subnet elsewhere", _SCOPE),
-    _not_yet("X5", "4.7", "desc", "an Internet gateway translates addresses", _GATEWAY),
+    _row("X5", "4.7", "desc", "an Internet gateway translates addresses; answers find their tenant"),
     _row("X6", "3", "desc", "routed frames carry the destination's VSID, and stay with their tenant"),
     # Fragmentation and MTU
     _row("F1", "4.4", "MUST NOT", "a sender does not fragment NVGRE packets"),

@@ -1,0 +1,117 @@
+"""Gateways: what two tenants with equal addresses look like outside, and what of the answers finds its way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface
+
+from scapy.layers.inet import ICMP, IP, TCP
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet
+
+from experiments.conformance import routing
+from experiments.conformance.lab import DEAD, NOBODY, Lab, Shot, distinct, mark
+from experiments.conformance.rows import Finding
+from nvgre_node.choices import GatewayMode, RecordType
+from nvgre_node.outer import outer_of
+from nvgre_node.outside import Leg, PhysicalNetwork, PortForwarding
+from nvgre_node.policy import Policy, Vm
+from nvgre_node.routing import ROUTER_MAC
+from topologies import Scenario
+
+_HOST = IPv4Interface("192.0.2.1/24")
+_PORT, _CLOSED_PORT, _TO_PORT = 8080, 8081, 80
+
+
+def translating(scenario: Scenario) -> Scenario:
+    """A variant with two routed tenants of equal addresses, and an Internet gateway that has a compartment for each."""
+    variant = routing.joined(scenario)
+    policy = variant.policy
+    internet = PhysicalNetwork(_free_name(variant), (_HOST,))
+    others = (vm for vm in policy.vms if vm.record is not RecordType.GATEWAY_WILDCARD)
+    legs = {vm.name: _leg(policy, vm, internet, 11 + n) for n, vm in enumerate(_gateways(policy))}
+    vms = (*others, *(replace(vm, leg=legs[vm.name]) for vm in _gateways(policy)))
+    return replace(variant, policy=replace(policy, vms=vms, outside=(internet,)))
+
+
+def _free_name(scenario: Scenario) -> str:
+    """A name that none of the scenario's nodes has."""
+    taken = {*scenario.fabric.routers, *(nve.host for nve in scenario.policy.nves)}
+    return next(name for name in ("internet", *(f"outside{n}" for n in range(len(taken)))) if name not in taken)
+
+
+def _gateways(policy: Policy) -> list[Vm]:
+    return [vm for vm in policy.vms if vm.record is RecordType.GATEWAY_WILDCARD]
+
+
+def _leg(policy: Policy, vm: Vm, network: PhysicalNetwork, last: int) -> Leg:
+    """A leg that translates; a port of its address is that of the tenant's first VM."""
+    tenant = policy.tenant_of(vm)
+    server = next(other.ca(4) for other in policy.vms if policy.tenant_of(other) == tenant)
+    forwarded = (PortForwarding(_PORT, server, _TO_PORT),) if server else ()
+    return Leg(network.name, (IPv4Interface(f"{_HOST.network[last]}/24"),), GatewayMode.NAT, forwarded)
+
+
+def _borders(lab: Lab) -> Iterator[tuple[Vm, Vm, IPv4Address]]:
+    """Per tenant, its first VM, its gateway, and the gateway's address outside."""
+    for gateway in _gateways(lab.policy):
+        tenant = lab.policy.tenant_of(gateway)
+        vm = next(vm for vm in lab.policy.vms if lab.policy.tenant_of(vm) == tenant)
+        own = gateway.leg.address(4) if gateway.leg else None
+        if isinstance(own, IPv4Address):
+            yield vm, gateway, own
+
+
+def translated(lab: Lab) -> Iterator[Finding]:
+    """X5: tenants with equal addresses have different ones outside, and each gets its own answers."""
+    for vm, gateway, address in _borders(lab):
+        request = IP(src=str(vm.ca(4)), dst=str(_HOST.ip)) / ICMP(id=7637, seq=1) / mark()
+        frame = Ether(src=vm.mac, dst=ROUTER_MAC) / request
+        (shot,) = lab.say(frame, vm=vm, arriving_from=ROUTER_MAC, answered=True)
+        sent = f"echo request of {vm.name}, {vm.ca(4)}, to {_HOST.ip}"
+        wanted = f"{address} -> {_HOST.ip}, {_HOST.ip} -> {address} at {gateway.name}"
+        yield Finding("X5", f"{vm.name}, outside", sent, wanted, _conversations(shot), shot.reason)
+        both = f"delivered to {gateway.name}, {vm.name}"  # the request to the one, the answer to the other
+        yield Finding("X5", f"{vm.name}, the answer", sent, both, shot.delivered, shot.reason)
+
+
+def forwarded(lab: Lab) -> Iterator[Finding]:
+    """X5: a forwarded port leads to the VM of that tenant whose address is asked, and other ports lead nowhere."""
+    for vm, gateway, address in _borders(lab):
+        for port, wanted in ((_PORT, f"delivered to {vm.name}"), (_CLOSED_PORT, NOBODY)):
+            shot = lab.call_in(gateway, _call(address, port), vm)
+            sent = f"TCP SYN of {_HOST.ip} to {address}, port {port}"
+            what = "forwarded" if port == _PORT else "another"
+            yield Finding("X5", f"{gateway.name}, {what} port", sent, wanted, shot.delivered, shot.reason)
+
+
+def seen_outside(lab: Lab) -> Iterator[Finding]:
+    """X5: what is outside sees neither NVGRE nor a customer address."""
+    seen = [sighting for sighting in lab.everything if sighting.interface in lab.legs]
+    packets = [outer for sighting in seen if (outer := outer_of(sighting.frame))]
+    lab.look_back(seen)
+    inside = [prefix for subnet in lab.policy.subnets for prefix in subnet.prefixes]
+    tunnels = sum(packet.is_gre for packet in packets)
+    own = sum(
+        any(end in prefix for end in (packet.source, packet.destination) for prefix in inside) for packet in packets
+    )
+    observed = f"{tunnels} of NVGRE, {own} with a CA" if packets else DEAD
+    yield Finding("X5", "all packets outside", "everything else", "0 of NVGRE, 0 with a CA", observed)
+
+
+def _call(address: IPv4Address, port: int) -> Packet:
+    return IP(src=str(_HOST.ip), dst=str(address)) / TCP(sport=40000, dport=port, flags="S") / mark()
+
+
+def _conversations(shot: Shot) -> str:
+    """Who spoke to whom outside, at the leg of which gateway."""
+    found = {leg: [outer for frame in frames if (outer := outer_of(frame))] for leg, frames in shot.outside.items()}
+    return distinct(
+        f"{', '.join(dict.fromkeys(f'{o.source} -> {o.destination}' for o in packets))} at {leg}"
+        for leg, packets in found.items()
+        if packets
+    )
+
+
+TRANSLATING: tuple[Callable[[Lab], Iterator[Finding]], ...] = (translated, forwarded, seen_outside)
