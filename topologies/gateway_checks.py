@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import combinations
 
 from nvgre_node.choices import GatewayMode, RecordType
-from nvgre_node.policy import Interface, Network
+from nvgre_node.policy import Address, Network
 from topologies.facts import Facts, Gateway, Pas
 from topologies.problems import Finding, Path, did_you_mean, listed
 from topologies.repeats import repeats
@@ -127,9 +127,9 @@ def forwarded_ports_lead_to_vms(facts: Facts) -> Iterator[Finding]:
             if own.to and own.to not in known:
                 what = f"no VM of tenant {gateway.vm.tenant} has the CA {own.to}"
                 yield Finding((*path, "to"), what, f"there are: {listed({str(ca) for ca in known})}")
-            elif own.to and None not in gateway.addresses and own.to.version not in _versions(gateway.addresses):
-                what = f"{own.to} cannot be asked for at {gateway.vm.node}"
-                yield Finding((*path, "to"), what, f"give the gateway an IPv{own.to.version} address")
+            elif own.to and own.to.version not in _versions(gateway.addresses) & _versions(gateway.vm.cas):
+                what = f"{gateway.vm.node} has not IPv{own.to.version} on either side"
+                yield Finding((*path, "to"), what, "give it a CA and an address outside")
         yield from _ports_are_unique(gateway)
 
 
@@ -143,8 +143,9 @@ def _ports_are_unique(gateway: Gateway) -> Iterator[Finding]:
         yield Finding((*gateway.path, "forward", index, "port"), what, "a port leads to one VM")
 
 
-def _versions(addresses: Pas) -> set[int]:
-    return {own.version for own in addresses if isinstance(own, Interface)}
+def _versions(addresses: tuple[Address | None, ...]) -> set[int]:
+    """The IP versions there are, or may be where one could not be read."""
+    return {4, 6} if None in addresses else {own.version for own in addresses if own}
 
 
 def _inside(facts: Facts, gateway: Gateway) -> list[tuple[Network, str]]:

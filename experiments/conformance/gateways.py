@@ -53,11 +53,11 @@ def _leg(policy: Policy, vm: Vm, network: PhysicalNetwork, last: int) -> Leg:
     return Leg(network.name, (IPv4Interface(f"{_HOST.network[last]}/24"),), GatewayMode.NAT, forwarded)
 
 
-def _borders(lab: Lab) -> Iterator[tuple[Vm, Vm, IPv4Address]]:
+def borders(policy: Policy) -> Iterator[tuple[Vm, Vm, IPv4Address]]:
     """Per tenant, its first VM, its gateway, and the gateway's address outside."""
-    for gateway in _gateways(lab.policy):
-        tenant = lab.policy.tenant_of(gateway)
-        vm = next(vm for vm in lab.policy.vms if lab.policy.tenant_of(vm) == tenant)
+    for gateway in _gateways(policy):
+        tenant = policy.tenant_of(gateway)
+        vm = next(vm for vm in policy.vms if policy.tenant_of(vm) == tenant)
         own = gateway.leg.address(4) if gateway.leg else None
         if isinstance(own, IPv4Address):
             yield vm, gateway, own
@@ -65,7 +65,7 @@ def _borders(lab: Lab) -> Iterator[tuple[Vm, Vm, IPv4Address]]:
 
 def translated(lab: Lab) -> Iterator[Finding]:
     """X5: tenants with equal addresses have different ones outside, and each gets its own answers."""
-    for vm, gateway, address in _borders(lab):
+    for vm, gateway, address in borders(lab.policy):
         request = IP(src=str(vm.ca(4)), dst=str(_HOST.ip)) / ICMP(id=7637, seq=1) / mark()
         frame = Ether(src=vm.mac, dst=ROUTER_MAC) / request
         (shot,) = lab.say(frame, vm=vm, arriving_from=ROUTER_MAC, answered=True)
@@ -78,7 +78,7 @@ def translated(lab: Lab) -> Iterator[Finding]:
 
 def forwarded(lab: Lab) -> Iterator[Finding]:
     """X5: a forwarded port leads to the VM of that tenant whose address is asked, and other ports lead nowhere."""
-    for vm, gateway, address in _borders(lab):
+    for vm, gateway, address in borders(lab.policy):
         for port, wanted in ((_PORT, f"delivered to {vm.name}"), (_CLOSED_PORT, NOBODY)):
             shot = lab.call_in(gateway, _call(address, port), vm)
             sent = f"TCP SYN of {_HOST.ip} to {address}, port {port}"
@@ -93,10 +93,8 @@ def seen_outside(lab: Lab) -> Iterator[Finding]:
     lab.look_back(seen)
     inside = [prefix for subnet in lab.policy.subnets for prefix in subnet.prefixes]
     tunnels = sum(packet.is_gre for packet in packets)
-    own = sum(
-        any(end in prefix for end in (packet.source, packet.destination) for prefix in inside) for packet in packets
-    )
-    observed = f"{tunnels} of NVGRE, {own} with a CA" if packets else DEAD
+    named = sum(any(p.source in own or p.destination in own for own in inside) for p in packets)
+    observed = f"{tunnels} of NVGRE, {named} with a CA" if packets else DEAD
     yield Finding("X5", "all packets outside", "everything else", "0 of NVGRE, 0 with a CA", observed)
 
 

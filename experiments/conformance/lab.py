@@ -223,7 +223,7 @@ class Lab:
         segment = self.legs[gateway.name].node
         if far and isinstance(segment, PhysicalSegment):
             return segment.interface_mac(segment.segment)
-        return self.net[gateway.name].interface_mac(OUTSIDE)
+        return str(self.net[gateway.name].interface_mac(OUTSIDE))
 
     def inject(self, *packets: Packet | bytes, quiet_ms: float = QUIET_MS) -> list[Shot]:
         """Packets arrive from the underlay at the receiver's host; each carries a mark. Listens until all is quiet."""

@@ -15,6 +15,7 @@ from nvgre_node.policy import Policy, VirtualSubnet, Vm
 VM_WIDTH, LINE, PAD = 2.75, 0.27, 0.2
 NVE_HEIGHT, HEADER = 0.6, 0.5
 ROUTER_WIDTH, ROUTER_HEIGHT = 2.7, 0.8
+OUTSIDE_GAP = 1.2
 _ARC_STEP, _LEVEL_STEP = 0.5, 1.7
 
 Point = tuple[float, float]
@@ -129,6 +130,28 @@ class Places:
             y -= _LEVEL_STEP
         return boxes
 
+    @cached_property
+    def outside(self) -> dict[str, Box]:
+        """The boxes of the physical networks, above the hosts and each over its gateways."""
+        xs = {
+            network.name: [
+                self.vms[vm.name].centre[0] for vm in self.policy.vms if vm.leg and vm.leg.to == network.name
+            ]
+            for network in self.policy.outside
+        }
+        level = {name: sum(own) / len(own) if own else 0.0 for name, own in xs.items()}
+        y = max(box.y + box.height for box in self.hosts.values()) + OUTSIDE_GAP
+        placed = _spread(level) if level else {}
+        return {name: Box(x - ROUTER_WIDTH / 2, y, ROUTER_WIDTH, ROUTER_HEIGHT) for name, x in placed.items()}
+
+    def leg(self, vm: Vm, network: str) -> list[Point]:
+        """The corners of a gateway's leg: up to the physical network, beside those of its host's other gateways."""
+        box, end = self.vms[vm.name], self.outside[network]
+        own = [other.name for other in self._vms(vm.host) if other.leg]
+        x = box.x + box.width * (own.index(vm.name) + 0.3) / len(own)  # not in the middle, where the host's name is
+        there, turn = min(max(x, end.x + 0.2), end.right - 0.2), end.y - OUTSIDE_GAP / 4
+        return [(x, box.y + box.height), (x, turn), (there, turn), (there, end.y)]
+
     def _beside(self, node: str) -> list[str]:
         """The nodes at the other ends of a node's links."""
         ends = [tuple(end.node for end in link.ends) for link in self.fabric.links]
@@ -163,7 +186,7 @@ class Places:
     def frame(self) -> Box:
         """What the whole picture covers, without title and legend."""
         corners = [point for link in self.fabric.links for point in self.wire(link)]
-        boxes = [*self.hosts.values(), *self.routers.values()]
+        boxes = [*self.hosts.values(), *self.routers.values(), *self.outside.values()]
         left, right = min(box.x for box in boxes), max(box.right for box in boxes)
         bottom = min([self.floor, *(box.y for box in boxes), *(y - 0.4 for _, y in corners)])
         return Box(left, bottom, right - left, max(box.y + box.height for box in boxes) - bottom)

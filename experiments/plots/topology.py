@@ -36,6 +36,7 @@ def draw(policy: Policy, fabric: Fabric) -> Figure:
         for tunnel in at.tunnels:
             _draw_tunnel(axes, tunnel, colours[tunnel.subnet.tenant])
         _draw_hosts(axes, at, colours)
+        _draw_outside(axes, at, colours)
         _legend(axes, policy, fabric, colours)
     return figure
 
@@ -101,6 +102,24 @@ def _draw_fabric(axes: Axes, at: Places) -> None:
         addresses = [str(address.ip) for address in at.fabric.addresses(router)]
         few = "  ".join(addresses) if len(addresses) <= 2 else f"{len(addresses)} links"
         axes.text(x, y - 0.17, few, fontsize=11, ha="center", va="center", zorder=5)
+
+
+def _draw_outside(axes: Axes, at: Places, colours: dict[str, str]) -> None:
+    """Physical networks, and the legs of gateways that lead to them, each with the gateway's address there."""
+    for network in at.policy.outside:
+        box = at.outside[network.name]
+        _round(axes, box, "#FFF8E5", style.MUTED, width=2)
+        x, y = box.centre
+        axes.text(x, y + 0.15, network.name, fontsize=15, fontweight="bold", ha="center", va="center", zorder=5)
+        axes.text(x, y - 0.17, "  ".join(map(str, network.addresses)), fontsize=11, ha="center", va="center", zorder=5)
+    for vm in at.policy.vms:
+        if vm.leg:
+            corners, colour = at.leg(vm, vm.leg.to), colours[at.policy.tenant_of(vm)]
+            axes.plot(*zip(*corners, strict=True), color=colour, linewidth=2.5, zorder=3.5)
+            words = "\n".join([str(vm.leg.mode), *(str(own.ip) for own in vm.leg.addresses)])
+            x, y = corners[0][0], corners[1][1] - places.OUTSIDE_GAP * 0.4
+            label = axes.text(x, y, words, fontsize=12, color=colour, ha="center", va="center", zorder=6)
+            label.set_bbox({"facecolor": style.PAPER, "edgecolor": "none", "pad": 2})
 
 
 def _label_link(axes: Axes, at: Places, link: FabricLink) -> None:
