@@ -107,6 +107,11 @@ class NamespacedNode(Node):
         with self.inside(), netlink() as ip:
             ip.link("set", index=ip.link_lookup(ifname=interface)[0], **attributes)
 
+    def switch_offloads_off(self, interface: str) -> None:
+        """Has an interface segment and sum up by itself whatever it sends."""
+        switched = [word for feature in ("tx", "sg", "tso", "gso") for word in (feature, "off")]
+        self.run_process(["ethtool", "-K", interface, *switched])
+
     def delete_link(self, interface: str) -> None:
         """Deletes an interface."""
         with self.inside(), netlink() as ip:
@@ -173,8 +178,7 @@ class TenantVM(NamespacedNode):
         """
         self.vm = vm = vms[0]
         if not offloads:
-            switched = [word for feature in ("tx", "sg", "tso", "gso") for word in (feature, "off")]
-            self.run_process(["ethtool", "-K", self.INTERFACE, *switched])
+            self.switch_offloads_off(self.INTERFACE)
         self._settle(self.INTERFACE)
         self.set_link(self.INTERFACE, state="down")
         self.set_link(self.INTERFACE, address=vm.mac, state="up")

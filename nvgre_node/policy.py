@@ -63,12 +63,21 @@ class VirtualSubnet:
 
 
 @dataclass(frozen=True)
+class Behind:
+    """Where a machine is that its NVE does not see: behind the trunk port of that name, under a VLAN id (T3, D5)."""
+
+    port: str
+    vid: int
+
+
+@dataclass(frozen=True)
 class Vm:
     """A tenant VM: one port of one provider host, in one virtual subnet. `name` is also the port's interface name.
 
     A VM on a trunk port (I5) is one of these for each of its VLANs, called NAME.VID, and one for its untagged frames,
     if it sends such. `pa` pins it to one of its host's PAs (O6). `cas` are what the VM has; whether the policy knows
     them says `record`. `leg` makes it a gateway.
+    `behind` says that not its own port leads to the NVE, but that of a server which has none.
     """
 
     name: str
@@ -81,6 +90,7 @@ class Vm:
     vid: int | None = None
     acl: tuple[Rule, ...] = ()
     leg: Leg | None = None
+    behind: Behind | None = None
 
     @property
     def node(self) -> str:
@@ -150,7 +160,8 @@ class Port:
     None where they are untagged.
 
     `pa` is that of the VM: what it sends has this source PA, where the destination's has the same IP version. `any_ca`
-    says that its VM may have, or have behind it, CAs that no record knows.
+    says that its VM may have, or have behind it, CAs that no record knows. `owner` is that VM where the interface is
+    called otherwise.
     """
 
     interface: str
@@ -161,11 +172,12 @@ class Port:
     any_ca: bool = False
     vid: int | None = None
     acl: tuple[Rule, ...] = ()
+    owner: str = ""
 
     @property
     def name(self) -> str:
-        """The name of its VM: on a trunk port NAME.VID."""
-        return self.interface if self.vid is None else f"{self.interface}.{self.vid}"
+        """The name of its VM: on a trunk port of its own NAME.VID."""
+        return self.owner or (self.interface if self.vid is None else f"{self.interface}.{self.vid}")
 
     @property
     def sources(self) -> tuple[Address, ...]:
@@ -281,6 +293,15 @@ class Policy:
             found[vm.node] = (*found.get(vm.node, ()), vm)
         return found
 
+    @cached_property
+    def servers(self) -> Mapping[str, tuple[Vm, ...]]:
+        """The VMs of each server that has no NVE."""
+        found: dict[str, tuple[Vm, ...]] = {}
+        for vm in self.vms:
+            if vm.behind:
+                found[vm.behind.port] = (*found.get(vm.behind.port, ()), vm)
+        return found
+
     def nve(self, host: str) -> Nve:
         """The NVE of a provider host, else UnknownNameError."""
         return _named("provider host", host, {nve.host: nve for nve in self.nves})
@@ -383,7 +404,8 @@ class Policy:
     def _port(self, vm: Vm) -> Port:
         any_ca = vm.record in {RecordType.L2ONLY, RecordType.GATEWAY_WILDCARD}
         cas, rules = tuple(ca.ip for ca in vm.cas), tuple(rule for _, rule in self.acl_of(vm))
-        return Port(vm.node, self.vsid_of(vm), self.pa_of(vm), vm.mac, cas, any_ca, vm.vid, rules)
+        interface, vid, owner = (vm.behind.port, vm.behind.vid, vm.name) if vm.behind else (vm.node, vm.vid, "")
+        return Port(interface, self.vsid_of(vm), self.pa_of(vm), vm.mac, cas, any_ca, vid, rules, owner)
 
     def acl_of(self, vm: Vm) -> tuple[tuple[str, Rule], ...]:
         """The rules of a VM's port, in the order in which they are tried: its own, then its subnet's; each by name."""

@@ -15,6 +15,7 @@ from nvgre_node.link import VethLink
 from nvgre_node.node import FabricRouter, ProviderHost, TenantVM
 from nvgre_node.outside import OUTSIDE, compartment, routes_in
 from nvgre_node.policy import Policy, Vm
+from nvgre_node.server import Server
 
 
 class NvgreTopo(Topo):
@@ -23,28 +24,46 @@ class NvgreTopo(Topo):
     def build(self, policy: Policy, fabric: Fabric, tenant_mtu: int = 1500, dataplane: str = "ebpf") -> None:
         """Adds every node and link; called by Topo with its constructor's arguments."""
         self.policy, self.fabric, self.tenant_mtu, self.dataplane = policy, fabric, tenant_mtu, dataplane
-        for router in fabric.routers:
-            multicast = fabric.multicast_routes(router, policy.group_members)
-            self._add_node(router, FabricRouter, routes=fabric.routes(router), multicast=multicast)
-        for nve in policy.nves:
-            own = {"policy": policy.for_host(nve.host), "routes": fabric.routes(nve.host), "dataplane": dataplane}
-            self._add_node(nve.host, ProviderHost, **own)
-        for name, vms in policy.machines.items():
-            self._add_machine(name, vms)
-        for network in policy.outside:
-            routes = routes_in(policy, network)
-            self._add_node(network.name, PhysicalSegment, addresses=network.addresses, routes=routes)
+        self._add_fabric()
+        self._add_machines()
         for link in fabric.links:
             addresses1, addresses2 = ([str(address) for address in end.addresses] for end in link.ends)
             ends = {"addresses1": addresses1, "addresses2": addresses2}
             self.addLink(link.a.node, link.b.node, cls=VethLink, mtu=fabric.mtu, **ends)
+        for name, behind in policy.servers.items():
+            self._attach(name, behind[0].host)
         for name, vms in policy.machines.items():
-            names = {"intfName1": TenantVM.INTERFACE, "intfName2": name}
-            self.addLink(name, vms[0].host, cls=VethLink, mtu=tenant_mtu, **names)
+            self._attach(name, vms[0].behind.port if vms[0].behind else vms[0].host)
         for vm in policy.vms:
             if vm.leg:
                 names = {"intfName1": OUTSIDE, "intfName2": vm.name}
                 self.addLink(vm.name, vm.leg.to, cls=VethLink, mtu=tenant_mtu, **names)
+
+    def _add_fabric(self) -> None:
+        """Routers, provider hosts with their NVEs, and the physical networks beyond."""
+        policy, fabric = self.policy, self.fabric
+        for router in fabric.routers:
+            multicast = fabric.multicast_routes(router, policy.group_members)
+            self._add_node(router, FabricRouter, routes=fabric.routes(router), multicast=multicast)
+        for nve in policy.nves:
+            own = {"policy": policy.for_host(nve.host), "routes": fabric.routes(nve.host), "dataplane": self.dataplane}
+            self._add_node(nve.host, ProviderHost, **own)
+        for network in policy.outside:
+            routes = routes_in(policy, network)
+            self._add_node(network.name, PhysicalSegment, addresses=network.addresses, routes=routes)
+
+    def _add_machines(self) -> None:
+        """VMs, and the servers without an NVE that some of them are on."""
+        for name, vms in self.policy.machines.items():
+            self._add_machine(name, vms)
+        for name, behind in self.policy.servers.items():
+            vlans = {vm.name: vm.behind.vid for vm in behind if vm.behind}
+            self._add_node(name, Server, vlans=vlans, offloads=self.dataplane not in WITHOUT_OFFLOADS)
+
+    def _attach(self, name: str, to: str) -> None:
+        """A link to where a machine has its port, which is called as the machine is."""
+        names = {"intfName1": TenantVM.INTERFACE, "intfName2": name}
+        self.addLink(name, to, cls=VethLink, mtu=self.tenant_mtu, **names)
 
     def _add_machine(self, name: str, vms: Sequence[Vm]) -> None:
         # What a gateway forwards has been in a tunnel before, and the kernel puts no GSO packet into a second one.

@@ -50,7 +50,7 @@ class Subnet:
 
 @dataclass(frozen=True)
 class Vm:
-    """A VM as written; on a trunk port, what it is under one VLAN id."""
+    """A VM as written; on a trunk port, what it is under one VLAN id. On a server, `host` is that server's."""
 
     name: str
     tenant: str
@@ -64,6 +64,8 @@ class Vm:
     vid: int | None = None
     says: frozenset[str] = frozenset()
     rules: int = 0
+    server: str | None = None
+    vlan: int | None = None
 
     @property
     def path(self) -> Path:
@@ -159,6 +161,7 @@ class Facts:
     routing: tuple[Routing, ...] = ()
     outside: dict[str, Pas] = field(default_factory=dict)
     gateways: tuple[Gateway, ...] = ()
+    servers: dict[str, str | None] = field(default_factory=dict)
 
     @cached_property
     def overhead(self) -> int:
@@ -209,7 +212,9 @@ class Facts:
 def read(data: dict[str, Any]) -> Facts:
     """Takes what it can from a file's data; never fails."""
     tenants = _mapping(data.get("tenants"))
+    servers = {name: _text(_mapping(own).get("host")) for name, own in _mapping(data.get("servers")).items()}
     return Facts(
+        servers=servers,
         mtus=_mtus(_mapping(data.get("mtu"))),
         hosts={name: _each(values.pa, _mapping(host), "pa") for name, host in _mapping(data.get("hosts")).items()},
         routers={
@@ -227,7 +232,7 @@ def read(data: dict[str, Any]) -> Facts:
             vm
             for tenant, parts in tenants.items()
             for name, part in _vm_parts(parts)
-            for vm in _vms(name, tenant, part)
+            for vm in _placed(_vms(name, tenant, part), servers)
         ),
         routing=tuple(_routing(tenant, _mapping(parts)) for tenant, parts in tenants.items()),
         outside={
@@ -292,11 +297,18 @@ def _vms(name: str, tenant: str, part: dict[str, Any]) -> Iterator[Vm]:
     vlans = trunk if isinstance(trunk, dict) else {}
     vids = {vid: _mapping(vlan) for vid, vlan in vlans.items() if values.usable(values.vid, vid) is not None}
     if not vids or part.get("subnet") is not None or part.get("ca") is not None:
-        yield replace(_vm(name, tenant, part), says=frozenset(part))
+        own_vid = values.usable(values.vid, part.get("vlan"))
+        yield replace(_vm(name, tenant, part), says=frozenset(part), vlan=own_vid)
     made = None if part.get("mac") is not None else _made_mac([part, *vids.values()])
     for vid, vlan in vids.items():
         own = {"mac": made, **part, "ca": None, "subnet": None, **vlan}
         yield replace(_vm(f"{name}.{vid}", tenant, own), vid=vid, has_own_mac=own["mac"] is not None)
+
+
+def _placed(vms: Iterator[Vm], servers: dict[str, str | None]) -> Iterator[Vm]:
+    """VMs on servers are where the servers' NVEs are."""
+    for vm in vms:
+        yield replace(vm, host=servers[vm.host], server=vm.host) if vm.host in servers else vm
 
 
 def _made_mac(parts: Sequence[dict[str, Any]]) -> str | None:

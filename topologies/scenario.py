@@ -13,7 +13,7 @@ from nvgre_node.choices import RecordType
 from nvgre_node.fabric import Attachment, Fabric, FabricLink
 from nvgre_node.groups import SubnetGroups
 from nvgre_node.outside import PhysicalNetwork
-from nvgre_node.policy import Address, Interface, Network, Nve, Policy, VirtualSubnet, Vm
+from nvgre_node.policy import Address, Behind, Interface, Network, Nve, Policy, VirtualSubnet, Vm
 from nvgre_node.routing import CustomerRoute, RoutingDomain
 from nvgre_node.wire import OVERHEAD
 from topologies.schema import RulePart, ScenarioPart
@@ -134,13 +134,15 @@ def _vms(part: ScenarioPart) -> Iterator[Vm]:
                 places[None] = vm.subnet, vm.ca
             for vid, vlan in (vm.trunk or {}).items():
                 places[vid] = vlan.subnet, vlan.ca
+            host = part.servers[vm.host].host if vm.host in part.servers else vm.host
             mac = vm.mac or made_mac([ca for _, cas in places.values() for ca in cas])
             for place, (subnet, own) in places.items():
                 cas = tuple(_with_length(ca, tenant.subnets[subnet].prefixes) for ca in own)
                 called = name if place is None else f"{name}.{place}"
                 leg = vm.gateway.leg() if vm.gateway else None
                 record = vm.record or (RecordType.GATEWAY_WILDCARD if leg else RecordType.STATIC)
-                yield Vm(called, subnet, vm.host, mac, cas, vm.pa, record, place, _rules(vm.acl), leg)
+                behind = Behind(vm.host, vm.vlan) if vm.vlan is not None else None
+                yield Vm(called, subnet, host, mac, cas, vm.pa, record, place, _rules(vm.acl), leg, behind)
 
 
 def _rules(acl: list[RulePart]) -> tuple[Rule, ...]:

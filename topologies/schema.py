@@ -213,11 +213,12 @@ class VmPart(Part):
 
     `record` says what the policy knows of it. `trunk` makes its port a trunk port (I5): a virtual subnet by VLAN id,
     beside that of its untagged frames, or alone if it has no `subnet` and no `ca` of its own. `gateway` makes it the
-    tenant's way to a physical network; its record is then a `gateway_wildcard`.
+    tenant's way to a physical network; its record is then a `gateway_wildcard`. On a server instead of a host, `vlan`
+    is the VLAN id that tells it apart on the server's link (D5).
     """
 
     subnet: Annotated[str | None, PlainValidator(values.text)] = None
-    host: Reference = Field(examples=["host: NAME, one of the hosts"])
+    host: Reference = Field(examples=["host: NAME, one of the hosts or servers"])
     ca: Cas = Field(default=[])
     trunk: Annotated[dict[Vid, VlanPart], Field(min_length=1)] | None = None
     mac: Mac | None = None
@@ -225,6 +226,7 @@ class VmPart(Part):
     record: RecordType | None = None
     acl: list[RulePart] = Field(default=[])
     gateway: GatewayPart | None = None
+    vlan: Vid | None = None
 
 
 class RoutePart(Part):
@@ -255,6 +257,12 @@ class OutsidePart(Part):
     address: Outside = Field(examples=["address: 203.0.113.1/24"])
 
 
+class ServerPart(Part):
+    """A server without an NVE: a tagged link leads to the host, such as a top-of-rack switch, that has it (T3)."""
+
+    host: Reference = Field(examples=["host: NAME, one of the hosts"])
+
+
 class FaultPart(Part):
     """A wrong lookup record: in `subnet`, the record of one VM points to another VM."""
 
@@ -274,6 +282,7 @@ class ScenarioPart(Part):
     hosts: dict[NodeName, HostPart] = Field(examples=["hosts: {host1: {pa: 192.168.0.1/24}}"], min_length=1)
     routers: dict[NodeName, dict[str, Pas]] = Field(default={})
     links: list[Link] = Field(default=[])
+    servers: dict[NodeName, ServerPart] = Field(default={})
     outside: dict[NodeName, OutsidePart] = Field(default={})
     tenants: dict[Name, TenantPart] = Field(examples=["tenants: {red: {subnets: ..., vms: ...}}"], min_length=1)
     faults: list[FaultPart] = Field(default=[])

@@ -25,6 +25,7 @@ _PLACES: dict[Path, type[schema.Part]] = {
     ("tenants", "*", "vms", "*", "acl", "*"): schema.RulePart,
     ("tenants", "*", "vms", "*", "gateway"): schema.GatewayPart,
     ("tenants", "*", "vms", "*", "gateway", "forward", "*"): schema.ForwardPart,
+    ("servers", "*"): schema.ServerPart,
     ("outside", "*"): schema.OutsidePart,
     ("faults", "*"): schema.FaultPart,
 }
