@@ -232,7 +232,7 @@ def read(data: dict[str, Any]) -> Facts:
             vm
             for tenant, parts in tenants.items()
             for name, part in _vm_parts(parts)
-            for vm in _placed(_vms(name, tenant, part), servers)
+            for vm in _placed(_vms(name, tenant, part), servers, _mapping(data.get("hosts")))
         ),
         routing=tuple(_routing(tenant, _mapping(parts)) for tenant, parts in tenants.items()),
         outside={
@@ -305,10 +305,12 @@ def _vms(name: str, tenant: str, part: dict[str, Any]) -> Iterator[Vm]:
         yield replace(_vm(f"{name}.{vid}", tenant, own), vid=vid, has_own_mac=own["mac"] is not None)
 
 
-def _placed(vms: Iterator[Vm], servers: dict[str, str | None]) -> Iterator[Vm]:
-    """VMs on servers are where the servers' NVEs are."""
+def _placed(vms: Iterator[Vm], servers: dict[str, str | None], hosts: dict[str, Any]) -> Iterator[Vm]:
+    """VMs on servers are where the servers' NVEs are, if that is known."""
     for vm in vms:
-        yield replace(vm, host=servers[vm.host], server=vm.host) if vm.host in servers else vm
+        server = vm.host if vm.host in servers and vm.host not in hosts else None
+        host = servers.get(server or "")
+        yield replace(vm, host=host if host in hosts else None, server=server) if server else vm
 
 
 def _made_mac(parts: Sequence[dict[str, Any]]) -> str | None:

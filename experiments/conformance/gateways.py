@@ -29,10 +29,18 @@ def translating(scenario: Scenario) -> Scenario:
     variant = routing.joined(scenario)
     policy = variant.policy
     internet = PhysicalNetwork(_free_name(variant), (_HOST,))
-    others = (vm for vm in policy.vms if vm.record is not RecordType.GATEWAY_WILDCARD)
     legs = {vm.name: _leg(policy, vm, internet, 11 + n) for n, vm in enumerate(_gateways(policy))}
-    vms = (*others, *(replace(vm, leg=legs[vm.name]) for vm in _gateways(policy)))
+    vms = tuple(replace(vm, leg=legs.get(vm.name)) for vm in policy.vms)
     return replace(variant, policy=replace(policy, vms=vms, outside=(internet,)))
+
+
+def forwarding(scenario: Scenario) -> Scenario:
+    """A variant in which one of two routed tenants has a gateway that forwards without translation."""
+    variant = translating(scenario)
+    first = _gateways(variant.policy)[0]
+    leg = replace(first.leg, mode=GatewayMode.FORWARD, forwarded=()) if first.leg else None
+    vms = tuple(replace(vm, leg=leg if vm == first else None) for vm in variant.policy.vms)
+    return replace(variant, policy=replace(variant.policy, vms=vms))
 
 
 def _free_name(scenario: Scenario) -> str:
@@ -66,14 +74,25 @@ def borders(policy: Policy) -> Iterator[tuple[Vm, Vm, IPv4Address]]:
 def translated(lab: Lab) -> Iterator[Finding]:
     """X5: tenants with equal addresses have different ones outside, and each gets its own answers."""
     for vm, gateway, address in borders(lab.policy):
-        request = IP(src=str(vm.ca(4)), dst=str(_HOST.ip)) / ICMP(id=7637, seq=1) / mark()
-        frame = Ether(src=vm.mac, dst=ROUTER_MAC) / request
-        (shot,) = lab.say(frame, vm=vm, arriving_from=ROUTER_MAC, answered=True)
-        sent = f"echo request of {vm.name}, {vm.ca(4)}, to {_HOST.ip}"
-        wanted = f"{address} -> {_HOST.ip}, {_HOST.ip} -> {address} at {gateway.name}"
-        yield Finding("X5", f"{vm.name}, outside", sent, wanted, _conversations(shot), shot.reason)
-        both = f"delivered to {gateway.name}, {vm.name}"  # the request to the one, the answer to the other
-        yield Finding("X5", f"{vm.name}, the answer", sent, both, shot.delivered, shot.reason)
+        yield from _asked(lab, "X5", vm, gateway, str(address))
+
+
+def routed(lab: Lab) -> Iterator[Finding]:
+    """D5: a gateway with a routed physical side mediates: packets pass unchanged, and the answers find their way."""
+    for vm, gateway, _ in borders(lab.policy):
+        yield from _asked(lab, "D5", vm, gateway, str(vm.ca(4)))
+
+
+def _asked(lab: Lab, row: str, vm: Vm, gateway: Vm, known_as: str) -> Iterator[Finding]:
+    """A VM asks the host outside, which knows it by some address."""
+    request = IP(src=str(vm.ca(4)), dst=str(_HOST.ip)) / ICMP(id=7637, seq=1) / mark()
+    frame = Ether(src=vm.mac, dst=ROUTER_MAC) / request
+    (shot,) = lab.say(frame, vm=vm, arriving_from=ROUTER_MAC, answered=True)
+    sent = f"echo request of {vm.name}, {vm.ca(4)}, to {_HOST.ip}"
+    wanted = f"{known_as} -> {_HOST.ip}, {_HOST.ip} -> {known_as} at {gateway.name}"
+    yield Finding(row, f"{vm.name}, outside", sent, wanted, _conversations(shot), shot.reason)
+    both = f"delivered to {gateway.name}, {vm.name}"  # the request to the one, the answer to the other
+    yield Finding(row, f"{vm.name}, the answer", sent, both, shot.delivered, shot.reason)
 
 
 def forwarded(lab: Lab) -> Iterator[Finding]:
@@ -113,3 +132,4 @@ def _conversations(shot: Shot) -> str:
 
 
 TRANSLATING: tuple[Callable[[Lab], Iterator[Finding]], ...] = (translated, forwarded, seen_outside)
+FORWARDING: tuple[Callable[[Lab], Iterator[Finding]], ...] = (routed,)

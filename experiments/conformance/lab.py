@@ -21,7 +21,7 @@ from scapy.packet import Packet, Raw
 from experiments.base import distant_pair, distant_pairs
 from experiments.conformance.journal import Frame, Journal
 from experiments.probes import TEST_ETHERTYPE
-from experiments.watch import Place, Sighting, Watch, legs, packet_socket, uplinks, vm_ports
+from experiments.watch import Place, Sighting, Watch, legs, packet_socket, server_links, uplinks, vm_ports
 from nvgre_node.gateway import PhysicalSegment
 from nvgre_node.namespace import set_sysctl
 from nvgre_node.net import NvgreNet
@@ -82,8 +82,8 @@ class Shot:
     """What became of one frame. `alive`: a sound frame that was sent after it did arrive, so that silence means drop.
 
     `heard` are (VM, frame) of those that got it; `out` and `into` are the packets that carried it out of, and into, the
-    uplink of each provider host, and `outside` those that passed at the leg of each gateway. `reason` is what the NVEs
-    counted as dropped.
+    uplink of each provider host, and `outside` those that passed the leg of each gateway, and the link of each
+    server without an NVE. `reason` is what the NVEs counted as dropped.
     """
 
     sent: bytes
@@ -120,6 +120,7 @@ class Lab:
         self.rng = random.Random(seed)  # noqa: S311 (addresses and ports, not secrets)
         self.uplinks = {host.name: Uplink.of(host) for host in net.provider_hosts}
         self.legs = {place.interface: place for place in legs(net)}
+        self.server_links = {place.interface: place for place in server_links(net)}
         self.everything: list[Sighting] = []
         self._stack = ExitStack()
         self.turn_to(*distant_pair(policy))
@@ -129,7 +130,9 @@ class Lab:
         for vm in self.net.vms:
             with vm.inside():  # what a VM says of its own accord is no part of a row
                 set_sysctl(f"ipv6/conf/{TenantVM.INTERFACE}/disable_ipv6", 1)
-        self._watch = self._stack.enter_context(Watch([*ports, *uplinks(self.net), *self.legs.values()]))
+        self._watch = self._stack.enter_context(
+            Watch([*ports, *uplinks(self.net), *self.legs.values(), *self.server_links.values()])
+        )
         self._mouths = {place.node.name: self._stack.enter_context(packet_socket(place)) for place in ports}
         self._outside = {leg: self._stack.enter_context(packet_socket(place)) for leg, place in self.legs.items()}
         self._underlay: dict[str, socket.socket] = {
@@ -166,7 +169,7 @@ class Lab:
 
     def port_mac(self, vm: Vm) -> str:
         """The MAC address of the host's end of a VM's port."""
-        return str(self.net[vm.host].interface_mac(vm.name))
+        return str(self.net[vm.host].interface_mac(vm.behind.port if vm.behind else vm.node))
 
     # Frames
 
@@ -300,7 +303,7 @@ class Lab:
         heard: list[tuple[str, bytes]] = []
         out: dict[str, list[bytes]] = {host: [] for host in self.uplinks}
         into: dict[str, list[bytes]] = {host: [] for host in self.uplinks}
-        outside: dict[str, list[bytes]] = {leg: [] for leg in self.legs}
+        outside: dict[str, list[bytes]] = {name: [] for name in (*self.legs, *self.server_links)}
         for sighting in seen:
             source = sighting.frame[6:12]
             if sighting.interface in outside:

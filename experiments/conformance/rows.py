@@ -80,7 +80,7 @@ ROWS = (
     # Terms and model
     _row("T1", "1.1", "desc", "a VM sees customer addresses and no provider address"),
     _not_yet("T2", "1.1", "desc", "the mapping policy alone joins CA and PA", _LIVE),
-    _not_yet("T3", "3.1", "desc", "any server or network device can hold the NVE", "only provider hosts have one"),
+    _row("T3", "3.1", "desc", "any server or network device can hold the NVE, such as a top-of-rack switch"),
     _row("T4", "3", "desc", "a VSID identifies one virtual subnet, one broadcast domain"),
     _row("T5", "3", "desc", "routes between virtual subnets of one tenant"),
     _row("T6", "3.1", "desc", "the NVE scopes policy on the VSID: unknown, it reaches nobody; known, its lists hold"),
@@ -164,7 +164,7 @@ ROWS = (
     _never("D2", "4.9", "desc", "offloads become aware of NVGRE", "the experiment throughput switches them"),
     _never("D3", "4.9", "SHOULD", "an NVE translates IPsec offload requests", "there is no such hardware"),
     _never("D4", "4.9", "desc", "lossless Ethernet may not fit", "the underlay has none"),
-    _not_yet("D5", "4.9", "desc", "NVEs join virtual and physical networks", _GATEWAY),
+    _row("D5", "4.9", "desc", "an NVE mediates between virtual subnets and VLANs or routed networks"),
     _row("S1", "4.10", "desc", "the underlay sees the MACs of NVEs, not of VMs"),
     _row("S2", "4.10", "desc", "the NVE answers ARP from its records"),
     _not_yet("S3", "4.10", "desc", "virtual subnets span physical ones; VMs move", _LIVE),

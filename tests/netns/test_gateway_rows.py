@@ -15,6 +15,7 @@ from experiments.conformance.journal import Journal
 from experiments.conformance.lab import DEAD
 from experiments.results import Outcome, Sample, Verdict
 from nvgre_node import gateway
+from nvgre_node.choices import GatewayMode
 from nvgre_node.outside import Compartment
 from nvgre_node.ruleset import ruleset
 from topologies import Scenario, load
@@ -130,3 +131,24 @@ def test_silence_outside_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateways, "TRANSLATING", (gateways.seen_outside,))
     (sample,) = of_x5(tried(gateways.translating))
     assert (sample["verdict"], sample["observed"]) == (Verdict.FAIL, DEAD)
+
+
+def of_forwarding() -> Outcome:
+    asked = Context(load("two_hosts"), "ebpf", lambda *_: None)
+    journal = Journal()
+    todo = [(gateways.forwarding, gateways.FORWARDING)]
+    return conformance.outcome(asked, list(journal.follow(conformance.on_variants(asked, journal, todo))), journal)
+
+
+def test_a_gateway_that_forwards_has_the_customer_addresses_outside_d5() -> None:
+    outcome = of_forwarding()
+    assert failures(outcome) == []
+    assert rows.verdicts(outcome.samples)["D5"] == Verdict.PASS
+
+
+def test_a_gateway_that_translates_what_it_should_forward_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def translating(own: Compartment) -> dict[str, Any]:
+        return ruleset(replace(own, leg=replace(own.leg, mode=GatewayMode.NAT)))
+
+    monkeypatch.setattr(gateway, "ruleset", translating)
+    assert failures(of_forwarding()) == ["ours_near11, outside"]
