@@ -105,6 +105,8 @@ class GatewayMode(StrEnum):
     """Translates the tenant's addresses to its own (X5)."""
     FORWARD = "forward"
     """Routes packets as they are."""
+    SITE_TO_SITE = "site_to_site"
+    """Tunnels them to the tenant's own site (X1, X3)."""
 
 
 class Transport(StrEnum):

@@ -97,12 +97,16 @@ def _outside(policy: Policy, gateway: Vm, target: Address) -> Iterator[Step]:
     leg = gateway.leg
     if leg is None or any(target in prefix for prefix in inside):
         return
-    own = leg.address(target.version)
+    tunnelled = leg.mode is GatewayMode.SITE_TO_SITE
+    own = leg.addresses[0].ip if tunnelled else leg.address(target.version)
     what, way = f"gateway {gateway.name}", f"out to {leg.to} by {leg.mode}"
     if own is None:
         yield Step(what, f"none: no IPv{target.version} address in {leg.to}", "X5")
     elif leg.mode is GatewayMode.NAT:
         yield Step(what, f"{way}: its source is {own} there", "X5: answers to that address find their VM")
+    elif tunnelled:
+        at = ", ".join(str(end.ip) for end in policy.physical_network(leg.to).at)
+        yield Step(what, f"{way}: in a tunnel, {own} -> {at}", "X1, X3: what is between sees the tunnel alone")
     else:
         yield Step(what, f"{way}: unchanged", f"D5: {leg.to} has a route back by way of {own}")
 

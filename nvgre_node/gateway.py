@@ -14,8 +14,9 @@ from nvgre_node.fabric import Route
 from nvgre_node.namespace import netlink
 from nvgre_node.node import NamespacedNode, TenantVM
 from nvgre_node.outside import OUTSIDE, Compartment
-from nvgre_node.policy import Address, Interface, Vm
+from nvgre_node.policy import Address, Interface, Network, Vm
 from nvgre_node.ruleset import ruleset
+from nvgre_node.tunnel import open_tunnel
 
 
 class Gateway(TenantVM):
@@ -35,6 +36,9 @@ class Gateway(TenantVM):
             self.set_address(OUTSIDE, str(address))
         self.set_routes(self.compartment.routes)
         self._filter()
+        if site := self.compartment.site:
+            endpoint = next(own.ip for own in site.at if self.compartment.leg.address(own.version))
+            open_tunnel(self, OUTSIDE, site.name, endpoint, site.prefixes)
         with self.inside():
             namespace.set_sysctl("ipv4/ip_forward", 1)
             namespace.set_sysctl("ipv6/conf/all/forwarding", 1)
@@ -74,5 +78,27 @@ class PhysicalSegment(NamespacedNode):
 
     @property
     def legs(self) -> list[str]:
-        """The interfaces at which gateways are, each called as its gateway."""
-        return [name for name in self.nameToIntf if name != "lo"]
+        """The interfaces at which gateways are, each called as its gateway; those of tenants' sites too."""
+        return [name for name in self.nameToIntf if name not in {"lo", OUTSIDE}]
+
+
+class Site(PhysicalSegment):
+    """A tenant's own site: a physical network whose host is the gateway of it too, with a tunnel to the tenant's."""
+
+    def config(
+        self,
+        addresses: Sequence[Interface],
+        routes: Sequence[Route] = (),
+        at: Sequence[Interface] = (),
+        peer: str = "",
+        endpoint: Address | None = None,
+        beyond: Sequence[Network] = (),
+        **_params: Any,
+    ) -> dict[str, Any]:
+        """Has the tunnel to `peer` for what is `beyond` it, which is the rest of the tenant's network."""
+        super().config(addresses, routes)
+        for address in at:
+            self.set_address(OUTSIDE, str(address))
+        if endpoint:
+            open_tunnel(self, OUTSIDE, peer, endpoint, beyond)
+        return {}

@@ -17,8 +17,8 @@ from nvgre_node.fabric import Route
 if TYPE_CHECKING:
     from nvgre_node.policy import Address, Interface, Network, Policy, Vm
 
-INSIDE, OUTSIDE = "eth0", "outside"
-"""A compartment's interfaces: its port of the NVE, and its leg."""
+INSIDE, OUTSIDE, TUNNEL = "eth0", "outside", "tunnel"
+"""A compartment's interfaces: its port of the NVE, its leg, and the tunnel that it may have over that."""
 
 DEFAULT: dict[int, Network] = {4: IPv4Network((0, 0)), 6: IPv6Network((0, 0))}
 """The prefix of everything, by IP version."""
@@ -26,10 +26,20 @@ DEFAULT: dict[int, Network] = {4: IPv4Network((0, 0)), 6: IPv6Network((0, 0))}
 
 @dataclass(frozen=True)
 class PhysicalNetwork:
-    """A network beyond the overlay: one segment, on which a host with these addresses answers."""
+    """A network beyond the overlay: one segment, on which a host with these addresses answers.
+
+    A tenant's site is such a network `behind` another: its host is its gateway too, with the addresses `at` over there.
+    """
 
     name: str
     addresses: tuple[Interface, ...]
+    behind: str = ""
+    at: tuple[Interface, ...] = ()
+
+    @property
+    def prefixes(self) -> tuple[Network, ...]:
+        """Its prefixes."""
+        return tuple(address.network for address in self.addresses)
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,10 @@ class PortForwarding:
 
 @dataclass(frozen=True)
 class Leg:
-    """A gateway's leg in the physical network `to`: its addresses there, and what it does with what passes."""
+    """A gateway's leg to a physical network: its addresses outside, and what it does with what passes.
+
+    To a site it is a leg in the network which that is behind.
+    """
 
     to: str
     addresses: tuple[Interface, ...]
@@ -63,13 +76,27 @@ class Compartment:
     leg: Leg
     inside: tuple[Network, ...]
     routes: tuple[Route, ...]
+    site: PhysicalNetwork | None = None
 
 
 def compartment(policy: Policy, vm: Vm, leg: Leg) -> Compartment:
     """The compartment of a gateway: the rest of the tenant is behind the router, and everything else is outside."""
     tenant = policy.tenant_of(vm)
     inside = tuple(prefix for subnet in policy.subnets if subnet.tenant == tenant for prefix in subnet.prefixes)
-    return Compartment(leg, inside, (*_inward(policy, vm, inside), *_outward(policy, leg)))
+    inward = tuple(_inward(policy, vm, inside))
+    if leg.mode is GatewayMode.SITE_TO_SITE:  # nothing leaves but by the tunnel
+        return Compartment(leg, inside, inward, policy.physical_network(leg.to))
+    return Compartment(leg, inside, (*inward, *_outward(policy, leg)))
+
+
+def attached_to(policy: Policy, leg: Leg) -> str:
+    """The physical network that a gateway's leg is plugged into."""
+    return policy.physical_network(leg.to).behind or leg.to
+
+
+def gateway_of(policy: Policy, site: PhysicalNetwork) -> Vm | None:
+    """The gateway of the tenant whose site it is."""
+    return next((vm for vm in policy.vms if vm.leg and vm.leg.to == site.name), None)
 
 
 def routes_in(policy: Policy, network: PhysicalNetwork) -> tuple[Route, ...]:

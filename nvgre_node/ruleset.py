@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from nvgre_node.choices import GatewayMode
-from nvgre_node.outside import INSIDE, OUTSIDE, Compartment, PortForwarding
+from nvgre_node.outside import INSIDE, OUTSIDE, TUNNEL, Compartment, PortForwarding
 
 if TYPE_CHECKING:
     from nvgre_node.policy import Network
@@ -26,12 +26,13 @@ def ruleset(compartment: Compartment) -> dict[str, list[Expression]]:
     """The commands that make an empty namespace's filter that of this compartment."""
     chains = [_chain(_FORWARD, "filter", "forward", 0, policy="drop")]
     rules = [(_FORWARD, [_state("established", "related"), _ACCEPT])]
-    rules += [(_FORWARD, [*_passing(INSIDE, OUTSIDE), _is("saddr", own), _ACCEPT]) for own in compartment.inside]
+    beyond = TUNNEL if compartment.site else OUTSIDE
+    rules += [(_FORWARD, [*_passing(INSIDE, beyond), _is("saddr", own), _ACCEPT]) for own in compartment.inside]
     if compartment.leg.mode is GatewayMode.NAT:
         chains += [_chain(_SOURCE, "nat", "postrouting", 100), _chain(_DESTINATION, "nat", "prerouting", -100)]
         rules += _translation(compartment)
     else:
-        rules += [(_FORWARD, [*_passing(OUTSIDE, INSIDE), _is("daddr", own), _ACCEPT]) for own in compartment.inside]
+        rules += [(_FORWARD, [*_passing(beyond, INSIDE), _is("daddr", own), _ACCEPT]) for own in compartment.inside]
     commands = [{"table": {"family": "inet", "name": "gateway"}}, *chains]
     commands += [{"rule": {**_TABLE, "chain": chain, "expr": parts}} for chain, parts in rules]
     return {"nftables": [{"add": command} for command in commands]}

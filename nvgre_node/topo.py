@@ -10,10 +10,10 @@ from mininet.topo import Topo
 from nvgre_node.choices import RecordType
 from nvgre_node.dataplane import WITHOUT_OFFLOADS
 from nvgre_node.fabric import Fabric
-from nvgre_node.gateway import Gateway, PhysicalSegment
+from nvgre_node.gateway import Gateway, PhysicalSegment, Site
 from nvgre_node.link import VethLink
 from nvgre_node.node import FabricRouter, ProviderHost, TenantVM
-from nvgre_node.outside import OUTSIDE, compartment, routes_in
+from nvgre_node.outside import OUTSIDE, PhysicalNetwork, attached_to, compartment, gateway_of, routes_in
 from nvgre_node.policy import Policy, Vm
 from nvgre_node.server import Server
 
@@ -36,8 +36,10 @@ class NvgreTopo(Topo):
             self._attach(name, vms[0].behind.port if vms[0].behind else vms[0].host)
         for vm in policy.vms:
             if vm.leg:
-                names = {"intfName1": OUTSIDE, "intfName2": vm.name}
-                self.addLink(vm.name, vm.leg.to, cls=VethLink, mtu=tenant_mtu, **names)
+                self._plug_in(vm.name, attached_to(policy, vm.leg))
+        for network in policy.outside:
+            if network.behind:
+                self._plug_in(network.name, network.behind)
 
     def _add_fabric(self) -> None:
         """Routers, provider hosts with their NVEs, and the physical networks beyond."""
@@ -50,7 +52,8 @@ class NvgreTopo(Topo):
             self._add_node(nve.host, ProviderHost, **own)
         for network in policy.outside:
             routes = routes_in(policy, network)
-            self._add_node(network.name, PhysicalSegment, addresses=network.addresses, routes=routes)
+            cls, own = (Site, self._site(network)) if network.behind else (PhysicalSegment, {})
+            self._add_node(network.name, cls, addresses=network.addresses, routes=routes, **own)
 
     def _add_machines(self) -> None:
         """VMs, and the servers without an NVE that some of them are on."""
@@ -64,6 +67,20 @@ class NvgreTopo(Topo):
         """A link to where a machine has its port, which is called as the machine is."""
         names = {"intfName1": TenantVM.INTERFACE, "intfName2": name}
         self.addLink(name, to, cls=VethLink, mtu=self.tenant_mtu, **names)
+
+    def _plug_in(self, name: str, network: str) -> None:
+        """A leg in a physical network."""
+        names = {"intfName1": OUTSIDE, "intfName2": name}
+        self.addLink(name, network, cls=VethLink, mtu=self.tenant_mtu, **names)
+
+    def _site(self, site: PhysicalNetwork) -> dict[str, Any]:
+        """What the gateway of a tenant's site must know: the tenant's gateway, and what is behind that."""
+        vm = gateway_of(self.policy, site)
+        if vm is None or vm.leg is None:
+            return {"at": site.at}
+        endpoint = next(own.ip for own in vm.leg.addresses if any(own.version == at.version for at in site.at))
+        beyond = compartment(self.policy, vm, vm.leg).inside
+        return {"at": site.at, "peer": vm.name, "endpoint": endpoint, "beyond": beyond}
 
     def _add_machine(self, name: str, vms: Sequence[Vm]) -> None:
         # What a gateway forwards has been in a tunnel before, and the kernel puts no GSO packet into a second one.

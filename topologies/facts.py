@@ -147,6 +147,21 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class Site:
+    """What makes a physical network a tenant's site, as written."""
+
+    name: str
+    behind: str | None
+    at: Pas
+    says: frozenset[str]
+
+    @property
+    def path(self) -> Path:
+        """Where it stands."""
+        return "outside", self.name
+
+
+@dataclass(frozen=True)
 class Facts:
     """A whole file. `links` keeps an unusable link as None, so that an index is that of the file."""
 
@@ -161,6 +176,7 @@ class Facts:
     routing: tuple[Routing, ...] = ()
     outside: dict[str, Pas] = field(default_factory=dict)
     gateways: tuple[Gateway, ...] = ()
+    sites: tuple[Site, ...] = ()
     servers: dict[str, str | None] = field(default_factory=dict)
 
     @cached_property
@@ -238,6 +254,11 @@ def read(data: dict[str, Any]) -> Facts:
         outside={
             name: _each(values.pa, _mapping(part), "address") for name, part in _mapping(data.get("outside")).items()
         },
+        sites=tuple(
+            Site(name, _text(part.get("behind")), _each(values.pa, part, "at"), frozenset(part))
+            for name, part in ((name, _mapping(own)) for name, own in _mapping(data.get("outside")).items())
+            if part.keys() & {"behind", "at"}
+        ),
         gateways=tuple(
             _gateway(vm, _mapping(part.get("gateway")))
             for tenant, parts in tenants.items()

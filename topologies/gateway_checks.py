@@ -42,12 +42,13 @@ def gateways_lead_to_what_exists(facts: Facts) -> Iterator[Finding]:
             hint = did_you_mean(gateway.to, facts.outside) if facts.outside else "say outside: {NAME: {address: ...}}"
             yield Finding((*gateway.path, "to"), f"no physical network is called {gateway.to}", hint)
             continue
-        there = facts.outside.get(gateway.to or "", ())
+        site = next((site for site in facts.sites if site.name == gateway.to), None)
+        there = facts.outside.get((site.behind if site else gateway.to) or "", ())
         if not there or None in there:
             continue
         for index, own in enumerate(gateway.addresses):
             if own and own.network not in {address.network for address in there if address}:
-                what = f"{own} is not in the prefix of {gateway.to}"
+                what = f"{own} is not in the prefix of {site.behind if site else gateway.to}"
                 has = f"which has {', '.join(str(address.network) for address in there if address)}"
                 yield Finding((*gateway.path, "address", index), what, has)
 
@@ -60,13 +61,63 @@ def outside_addresses_are_unique(facts: Facts) -> Iterator[Finding]:
         for index, own in enumerate(addresses)
     ]
     owners += [
-        ((gateway.to, own.ip) if own and gateway.to else None, (gateway.vm.node, (*gateway.path, "address", index)))
-        for gateway in facts.gateways
-        for index, own in enumerate(gateway.addresses)
+        ((site.behind, own.ip) if own and site.behind else None, (site.name, (*site.path, "at", index)))
+        for site in facts.sites
+        for index, own in enumerate(site.at)
     ]
+    behind = {site.name: site.behind for site in facts.sites}
+    for gateway in facts.gateways:
+        network = behind.get(gateway.to or "", gateway.to)
+        owners += [
+            ((network, own.ip) if own and network else None, (gateway.vm.node, (*gateway.path, "address", index)))
+            for index, own in enumerate(gateway.addresses)
+        ]
     for (_, ip), (first, _), (again, path) in repeats(owners):
         if first != again:  # else it is a second address of one IP version, and is reported
             yield Finding(path, f"{ip} is the address of {first} too", "each has its own")
+
+
+def sites_are_behind_a_network(facts: Facts) -> Iterator[Finding]:
+    """A tenant's site is behind a network that is none itself, at an address in its prefix."""
+    sites = {site.name for site in facts.sites}
+    for site in facts.sites:
+        for key, example in (("behind", "behind: NAME, one of outside"), ("at", "at: 203.0.113.66/24")):
+            if key not in site.says:
+                yield Finding((*site.path, key), "is missing", f"such as {example}")
+        if site.behind is None:
+            continue
+        if site.behind in sites:
+            what = f"{site.behind} is a site itself" if site.behind != site.name else "is behind itself"
+            yield Finding((*site.path, "behind"), what, "name the network between the sites")
+        elif site.behind not in facts.outside:
+            hint = did_you_mean(site.behind, set(facts.outside) - sites)
+            yield Finding((*site.path, "behind"), f"no physical network is called {site.behind}", hint)
+        else:
+            there = [address.network for address in facts.outside[site.behind] if address]
+            for index, own in enumerate(site.at):
+                if own and own.network not in there and None not in facts.outside[site.behind]:
+                    what = f"{own} is not in the prefix of {site.behind}"
+                    yield Finding((*site.path, "at", index), what, f"which has {', '.join(map(str, there))}")
+
+
+def sites_are_reached_by_tunnel(facts: Facts) -> Iterator[Finding]:
+    """A site is one tenant's, whose gateway tunnels to it, over one IP version at both ends; other networks are not."""
+    sites = {site.name: site for site in facts.sites}
+    for gateway in facts.gateways:
+        site, tunnels = sites.get(gateway.to or ""), gateway.mode == GatewayMode.SITE_TO_SITE
+        if gateway.mode is None or gateway.to not in facts.outside:
+            continue
+        if site and not tunnels:
+            yield Finding((*gateway.path, "mode"), f"{gateway.to} is a site", f"say mode: {GatewayMode.SITE_TO_SITE}")
+        elif tunnels and not site:
+            hint = "say behind and at there, or another mode"
+            yield Finding((*gateway.path, "mode"), f"{gateway.to} is not a site", hint)
+        elif site and not _versions(site.at) & _versions(gateway.addresses):
+            hint = f"give {gateway.vm.node} an address of its IP version"
+            yield Finding((*gateway.path, "address"), f"no tunnel leads to {gateway.to}", hint)
+    for to, first, again in repeats((own.to if own.to in sites else None, own) for own in facts.gateways):
+        what = f"{to} is the site of {first.vm.node} too"
+        yield Finding((*again.path, "to"), what, "a site is one tenant's, and has one gateway")
 
 
 def gateways_are_reached(facts: Facts) -> Iterator[Finding]:
@@ -93,12 +144,13 @@ def gateways_have_a_plain_port(facts: Facts) -> Iterator[Finding]:
 
 
 def inside_and_outside_are_apart(facts: Facts) -> Iterator[Finding]:
-    """A tenant's prefix is not that of the physical network which its gateway leads to."""
+    """A tenant's prefix is not one of the network that its gateway's leg is in, nor of its site."""
     for gateway in facts.gateways:
-        for own in gateway.addresses:
+        there = [own.network for own in (*gateway.addresses, *facts.outside.get(gateway.to or "", ())) if own]
+        for outside in dict.fromkeys(there):
             for prefix, name in _inside(facts, gateway):
-                if own and _overlap(own.network, prefix):
-                    what = f"{own.network} overlaps {prefix} of {name}"
+                if _overlap(outside, prefix):
+                    what = f"{outside} overlaps {prefix} of {name}"
                     yield Finding((*gateway.path, "to"), what, "inside and outside must be told apart")
 
 
@@ -167,6 +219,8 @@ RULES: tuple[Rule, ...] = (
     one_address_per_version,
     gateways_lead_to_what_exists,
     outside_addresses_are_unique,
+    sites_are_behind_a_network,
+    sites_are_reached_by_tunnel,
     gateways_are_reached,
     gateways_have_a_plain_port,
     inside_and_outside_are_apart,

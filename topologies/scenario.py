@@ -113,7 +113,10 @@ def _policy(part: ScenarioPart) -> Policy:
         ),
         vms=tuple(_vms(part)),
         routing=tuple(_routing(part)),
-        outside=tuple(PhysicalNetwork(name, tuple(own.address)) for name, own in part.outside.items()),
+        outside=tuple(
+            PhysicalNetwork(name, tuple(own.address), own.behind or "", tuple(own.at))
+            for name, own in part.outside.items()
+        ),
     )
     for fault in part.faults:
         policy = policy.pointing_to(policy.vm(fault.record_of), policy.vm(fault.points_to))

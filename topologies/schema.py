@@ -252,9 +252,14 @@ class TenantPart(Part):
 
 
 class OutsidePart(Part):
-    """A physical network beyond the overlay: one segment, with a host that has this address, or these."""
+    """A physical network beyond the overlay: one segment, with a host that has this address, or these.
+
+    A tenant's own site is `behind` another, where its gateway is `at` an address (X1).
+    """
 
     address: Outside = Field(examples=["address: 203.0.113.1/24"])
+    behind: Reference | None = None
+    at: Annotated[list[Pa], BeforeValidator(one_or_many)] = Field(default=[])
 
 
 class ServerPart(Part):

@@ -53,6 +53,7 @@ OTHERWISE: tuple[tuple[Variant, tuple[Tried, ...]], ...] = (
     (routing.joined, routing.ROUTING),
     (gateways.translating, gateways.TRANSLATING),
     (gateways.forwarding, gateways.FORWARDING),
+    (gateways.cross_premise, gateways.TUNNELLING),
     (racks.racked, racks.RACKED),
     (variants.narrow, (narrow.inner_fragments, receiving.outer_fragments, narrow.path_mtu)),
     (variants.probing, vendors.VERIFIED),

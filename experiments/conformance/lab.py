@@ -46,6 +46,11 @@ def mark() -> Raw:
     return Raw(b"nvgre-row:" + next(_NUMBERS).to_bytes(4, "big"))
 
 
+def is_marked(frame: bytes) -> bool:
+    """Whether a mark can be read in a frame."""
+    return bool(_marks(frame))
+
+
 def distinct(values: Iterable[str]) -> str:
     """The values there are, each once: one value where all agree."""
     return ", ".join(sorted(set(values))) or "nothing"

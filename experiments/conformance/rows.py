@@ -53,7 +53,6 @@ class Finding:
 
 
 # What a row needs that is not there.
-_GATEWAY = "there is no gateway"
 _PATHS = "the underlay has no equal-cost paths"
 _LIVE = "lookup records cannot be changed while a network runs"
 _SCOPE = "the RFC puts it out of scope"
@@ -147,9 +146,9 @@ ROWS = (
     # Policy, routing, gateways
     _never("P1", "4.5", "desc", "how addresses are acquired", _SCOPE),
     _never("P2", "4.8", "SHOULD", "policy distribution meets the scale that is needed", "all NVEs get it at the start"),
-    _not_yet("X1", "4.6", "desc", "tenants join their sites through a gateway", _GATEWAY),
+    _row("X1", "4.6", "desc", "tenants join their sites through a gateway"),
     _row("X2", "4.6", "desc", "what is outside goes to the PA of the tenant's gateway"),
-    _not_yet("X3", "4.6", "desc", "the gateway validates, and tunnels on", _GATEWAY),
+    _row("X3", "4.6", "desc", "the gateway validates, and tunnels on"),
     _never("X4", "4.6", "desc", "part of a virtual subnet elsewhere", _SCOPE),
     _row("X5", "4.7", "desc", "an Internet gateway translates addresses; answers find their tenant"),
     _row("X6", "3", "desc", "routed frames carry the destination's VSID, and stay with their tenant"),
