@@ -13,9 +13,9 @@ from nvgre_node.errors import MissingError
 from nvgre_node.fabric import Route
 from nvgre_node.namespace import netlink
 from nvgre_node.node import NamespacedNode, TenantVM
-from nvgre_node.outside import OUTSIDE, Compartment
-from nvgre_node.policy import Address, Interface, Network, Vm
-from nvgre_node.ruleset import ruleset
+from nvgre_node.outside import OUTSIDE, Compartment, Peer, PhysicalNetwork, peer_of_gateway
+from nvgre_node.policy import Address, Interface, Vm
+from nvgre_node.ruleset import ruleset, site_ruleset
 from nvgre_node.tunnel import open_tunnel
 
 
@@ -35,23 +35,27 @@ class Gateway(TenantVM):
         for address in self.compartment.leg.addresses:
             self.set_address(OUTSIDE, str(address))
         self.set_routes(self.compartment.routes)
-        self._filter()
+        load_filter(self, ruleset(self.compartment))
         if site := self.compartment.site:
-            endpoint = next(own.ip for own in site.at if self.compartment.leg.address(own.version))
-            open_tunnel(self, OUTSIDE, site.name, endpoint, site.prefixes)
+            open_tunnel(self, OUTSIDE, peer_of_gateway(self.compartment.leg, site))
         with self.inside():
             namespace.set_sysctl("ipv4/ip_forward", 1)
             namespace.set_sysctl("ipv6/conf/all/forwarding", 1)
         return {}
 
-    def _filter(self) -> None:
-        """Loads the packet filter; without one, nothing may be forwarded."""
-        if not shutil.which("nft"):
-            raise MissingError("nft is missing (Debian: apt-get install nftables)")
-        nft = self.start_process(["nft", "-j", "-f", "-"], stdin=subprocess.PIPE)
-        _, said = nft.communicate(json.dumps(ruleset(self.compartment)))
-        if nft.returncode:
-            raise MissingError(f"this kernel has not what the filter of {self.name} needs: {said.strip()}")
+
+def load_filter(node: NamespacedNode, commands: dict[str, Any]) -> None:
+    """Loads a packet filter into a node; without it, nothing may be forwarded.
+
+    Raises:
+        MissingError: there is no nft, or the kernel has not what the filter needs.
+    """
+    if not shutil.which("nft"):
+        raise MissingError("nft is missing (Debian: apt-get install nftables)")
+    nft = node.start_process(["nft", "-j", "-f", "-"], stdin=subprocess.PIPE)
+    _, said = nft.communicate(json.dumps(commands))
+    if nft.returncode:
+        raise MissingError(f"this kernel has not what the filter of {node.name} needs: {said.strip()}")
 
 
 class PhysicalSegment(NamespacedNode):
@@ -85,20 +89,16 @@ class PhysicalSegment(NamespacedNode):
 class Site(PhysicalSegment):
     """A tenant's own site: a physical network whose host is the gateway of it too, with a tunnel to the tenant's."""
 
-    def config(
-        self,
-        addresses: Sequence[Interface],
-        routes: Sequence[Route] = (),
-        at: Sequence[Interface] = (),
-        peer: str = "",
-        endpoint: Address | None = None,
-        beyond: Sequence[Network] = (),
-        **_params: Any,
-    ) -> dict[str, Any]:
-        """Has the tunnel to `peer` for what is `beyond` it, which is the rest of the tenant's network."""
+    def __init__(self, name: str, network: PhysicalNetwork, peer: Peer | None, **params: Any) -> None:
+        self.network, self.peer = network, peer
+        super().__init__(name, **params)
+
+    def config(self, addresses: Sequence[Interface], routes: Sequence[Route] = (), **_params: Any) -> dict[str, Any]:
+        """Has a leg in the network that it is behind, and over it the tunnel, if a gateway leads here."""
         super().config(addresses, routes)
-        for address in at:
+        for address in self.network.at:
             self.set_address(OUTSIDE, str(address))
-        if endpoint:
-            open_tunnel(self, OUTSIDE, peer, endpoint, beyond)
+        load_filter(self, site_ruleset(self.network))
+        if self.peer:
+            open_tunnel(self, OUTSIDE, self.peer)
         return {}

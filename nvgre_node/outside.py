@@ -99,6 +99,30 @@ def gateway_of(policy: Policy, site: PhysicalNetwork) -> Vm | None:
     return next((vm for vm in policy.vms if vm.leg and vm.leg.to == site.name), None)
 
 
+@dataclass(frozen=True)
+class Peer:
+    """The far end of a tunnel: the node, its address outside, and the prefixes behind it."""
+
+    name: str
+    endpoint: Address
+    beyond: tuple[Network, ...]
+
+
+def peer_of_gateway(leg: Leg, site: PhysicalNetwork) -> Peer:
+    """The far end of a gateway's tunnel to a site."""
+    return Peer(site.name, next(own.ip for own in site.at if leg.address(own.version)), site.prefixes)
+
+
+def peer_of_site(policy: Policy, site: PhysicalNetwork) -> Peer | None:
+    """The far end of a site's tunnel to its tenant's gateway, if there is one."""
+    vm = gateway_of(policy, site)
+    if vm is None or vm.leg is None:
+        return None
+    versions = {own.version for own in site.at}
+    endpoint = next(own.ip for own in vm.leg.addresses if own.version in versions)
+    return Peer(vm.name, endpoint, compartment(policy, vm, vm.leg).inside)
+
+
 def routes_in(policy: Policy, network: PhysicalNetwork) -> tuple[Route, ...]:
     """The routes that a physical network's host has to tenants: those behind gateways that do not translate."""
     return tuple(

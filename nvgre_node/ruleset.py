@@ -5,11 +5,11 @@ All that is not the tenant's own is dropped: a gateway validates before it forwa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from nvgre_node.choices import GatewayMode
-from nvgre_node.outside import INSIDE, OUTSIDE, TUNNEL, Compartment, PortForwarding
+from nvgre_node.outside import INSIDE, OUTSIDE, TUNNEL, Compartment, PhysicalNetwork, PortForwarding
 
 if TYPE_CHECKING:
     from nvgre_node.policy import Network
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Expression = dict[str, Any]
 
 _TABLE = {"family": "inet", "table": "gateway"}
-_FORWARD, _SOURCE, _DESTINATION = "forward", "source", "destination"
+_FORWARD, _INPUT, _SOURCE, _DESTINATION = "forward", "input", "source", "destination"
 _ACCEPT: Expression = {"accept": None}
 _IP = {4: "ip", 6: "ip6"}
 
@@ -33,9 +33,27 @@ def ruleset(compartment: Compartment) -> dict[str, list[Expression]]:
         rules += _translation(compartment)
     else:
         rules += [(_FORWARD, [*_passing(beyond, INSIDE), _is("daddr", own), _ACCEPT]) for own in compartment.inside]
+    if compartment.leg.mode is not GatewayMode.FORWARD:
+        chains.append(_INPUT_CHAIN)
+        rules += _unreachable(compartment.inside)
+    return _commands(chains, rules)
+
+
+def site_ruleset(site: PhysicalNetwork) -> dict[str, list[Expression]]:
+    """The same for the gateway of a tenant's site: from outside, it is at its address outside only."""
+    return _commands([_INPUT_CHAIN], list(_unreachable(site.prefixes)))
+
+
+def _commands(chains: list[Expression], rules: list[tuple[str, list[Expression]]]) -> dict[str, list[Expression]]:
     commands = [{"table": {"family": "inet", "name": "gateway"}}, *chains]
     commands += [{"rule": {**_TABLE, "chain": chain, "expr": parts}} for chain, parts in rules]
     return {"nftables": [{"add": command} for command in commands]}
+
+
+def _unreachable(prefixes: Iterable[Network]) -> Iterator[tuple[str, list[Expression]]]:
+    """Linux would answer at any interface for all of its addresses: at the leg, not for those inside."""
+    for own in prefixes:
+        yield _INPUT, [_match("==", {"meta": {"key": "iifname"}}, OUTSIDE), _is("daddr", own), {"drop": None}]
 
 
 def _translation(compartment: Compartment) -> Iterator[tuple[str, list[Expression]]]:
@@ -60,6 +78,9 @@ def _forwarded(compartment: Compartment, forwarding: PortForwarding) -> list[Exp
 
 def _chain(name: str, kind: str, hook: str, priority: int, policy: str = "accept") -> Expression:
     return {"chain": {**_TABLE, "name": name, "type": kind, "hook": hook, "prio": priority, "policy": policy}}
+
+
+_INPUT_CHAIN = _chain(_INPUT, "filter", "input", 0)
 
 
 def _passing(source: str, destination: str) -> list[Expression]:

@@ -13,7 +13,7 @@ from nvgre_node.fabric import Fabric
 from nvgre_node.gateway import Gateway, PhysicalSegment, Site
 from nvgre_node.link import VethLink
 from nvgre_node.node import FabricRouter, ProviderHost, TenantVM
-from nvgre_node.outside import OUTSIDE, PhysicalNetwork, attached_to, compartment, gateway_of, routes_in
+from nvgre_node.outside import OUTSIDE, attached_to, compartment, peer_of_site, routes_in
 from nvgre_node.policy import Policy, Vm
 from nvgre_node.server import Server
 
@@ -52,8 +52,9 @@ class NvgreTopo(Topo):
             self._add_node(nve.host, ProviderHost, **own)
         for network in policy.outside:
             routes = routes_in(policy, network)
-            cls, own = (Site, self._site(network)) if network.behind else (PhysicalSegment, {})
-            self._add_node(network.name, cls, addresses=network.addresses, routes=routes, **own)
+            more = {"network": network, "peer": peer_of_site(policy, network)} if network.behind else {}
+            cls = Site if network.behind else PhysicalSegment
+            self._add_node(network.name, cls, addresses=network.addresses, routes=routes, **more)
 
     def _add_machines(self) -> None:
         """VMs, and the servers without an NVE that some of them are on."""
@@ -72,15 +73,6 @@ class NvgreTopo(Topo):
         """A leg in a physical network."""
         names = {"intfName1": OUTSIDE, "intfName2": name}
         self.addLink(name, network, cls=VethLink, mtu=self.tenant_mtu, **names)
-
-    def _site(self, site: PhysicalNetwork) -> dict[str, Any]:
-        """What the gateway of a tenant's site must know: the tenant's gateway, and what is behind that."""
-        vm = gateway_of(self.policy, site)
-        if vm is None or vm.leg is None:
-            return {"at": site.at}
-        endpoint = next(own.ip for own in vm.leg.addresses if any(own.version == at.version for at in site.at))
-        beyond = compartment(self.policy, vm, vm.leg).inside
-        return {"at": site.at, "peer": vm.name, "endpoint": endpoint, "beyond": beyond}
 
     def _add_machine(self, name: str, vms: Sequence[Vm]) -> None:
         # What a gateway forwards has been in a tunnel before, and the kernel puts no GSO packet into a second one.

@@ -12,15 +12,13 @@ import os
 import secrets
 import shutil
 import subprocess
-from collections.abc import Iterable
 
 from pyroute2.netlink.exceptions import NetlinkError
 
 from nvgre_node.errors import MissingError
 from nvgre_node.namespace import netlink
 from nvgre_node.node import NamespacedNode
-from nvgre_node.outside import TUNNEL
-from nvgre_node.policy import Address, Network
+from nvgre_node.outside import TUNNEL, Peer
 from nvgre_node.run import Run
 
 PORT = 51820
@@ -28,18 +26,18 @@ _OVERHEAD = 80
 """Bytes that WireGuard adds to an IP packet at most: outer IPv6 40, UDP 8, its own 32."""
 
 
-def open_tunnel(node: NamespacedNode, link: str, peer: str, endpoint: Address, beyond: Iterable[Network]) -> None:
-    """Opens a node's end of the tunnel to a peer, at an address reached over `link`; `beyond` is what is behind it.
+def open_tunnel(node: NamespacedNode, link: str, peer: Peer) -> None:
+    """Opens a node's end of the tunnel to a peer, whose address is reached over `link`.
 
     Raises:
         MissingError: neither the kernel nor a program can do it.
     """
     _make_device(node)
-    prefixes = tuple(map(str, beyond))
-    host = f"[{endpoint}]" if endpoint.version == 6 else str(endpoint)
+    prefixes = tuple(map(str, peer.beyond))
+    host = f"[{peer.endpoint}]" if peer.endpoint.version == 6 else str(peer.endpoint)
     remote = [
         "peer",
-        _public(_private(node.run, peer)),
+        _public(_private(node.run, peer.name)),
         "endpoint",
         f"{host}:{PORT}",
         "allowed-ips",

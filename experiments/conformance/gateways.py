@@ -22,7 +22,7 @@ from nvgre_node.routing import ROUTER_MAC
 from topologies import Scenario
 
 _HOST = IPv4Interface("192.0.2.1/24")
-_AT_HOME = IPv4Interface("198.51.100.5/24")
+AT_HOME = IPv4Interface("198.51.100.5/24")
 _NO_CA = "172.16.0.1"
 _UDP, _DATA, _EMPTY_BYTES = 17, b"\x04", 32  # of WireGuard: the type of what carries data, and without any
 _PORT, _CLOSED_PORT, _TO_PORT = 8080, 8081, 80
@@ -55,7 +55,7 @@ def cross_premise(scenario: Scenario) -> Scenario:
     for number, vm in enumerate(_gateways(variant.policy)):
         at = IPv4Interface(f"{_HOST.network[66 + number]}/24")
         name = f"{variant.policy.tenant_of(vm)}_hq"
-        sites.append(PhysicalNetwork(name, (_AT_HOME,), behind=internet.name, at=(at,)))
+        sites.append(PhysicalNetwork(name, (AT_HOME,), behind=internet.name, at=(at,)))
         if vm.leg:
             legs[vm.name] = replace(vm.leg, to=name, mode=GatewayMode.SITE_TO_SITE, forwarded=())
     vms = tuple(replace(vm, leg=legs.get(vm.name)) for vm in variant.policy.vms)
@@ -124,13 +124,18 @@ def forwarded(lab: Lab) -> Iterator[Finding]:
             yield Finding("X5", f"{gateway.name}, {what} port", sent, wanted, shot.delivered, shot.reason)
 
 
+def site_of(policy: Policy, gateway: Vm) -> PhysicalNetwork:
+    """The site that a gateway leads to."""
+    return policy.physical_network(gateway.leg.to if gateway.leg else "")
+
+
 def tunnelled(lab: Lab) -> Iterator[Finding]:
     """X1, X3: each tenant reaches its own site, by a tunnel between the two gateways' addresses outside."""
     for vm, gateway, address in borders(lab.policy):
-        site = lab.policy.physical_network(gateway.leg.to if gateway.leg else "")
+        site = site_of(lab.policy, gateway)
         before = len(lab.everything)
         (shot,) = lab.say(_request(vm, str(vm.ca(4))), vm=vm, arriving_from=ROUTER_MAC, answered=True)
-        sent = f"echo request of {vm.name}, {vm.ca(4)}, to {_AT_HOME.ip}"
+        sent = f"echo request of {vm.name}, {vm.ca(4)}, to {AT_HOME.ip}"
         both = f"delivered to {gateway.name}, {vm.name}"  # the request to the one, the answer to the other
         yield Finding("X1", f"{vm.name}, the answer of {site.name}", sent, both, shot.delivered, shot.reason)
         ends = distinct(f"{p.source} -> {p.destination}" for p in _data(lab.everything[before:], lab))
@@ -160,7 +165,7 @@ def seen_between(lab: Lab) -> Iterator[Finding]:
 
 
 def _request(vm: Vm, source: str) -> Packet:
-    ip = IP(src=source, dst=str(_AT_HOME.ip))
+    ip = IP(src=source, dst=str(AT_HOME.ip))
     return Ether(src=vm.mac, dst=ROUTER_MAC) / ip / ICMP(id=7637, seq=1) / mark()
 
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from itertools import combinations, pairwise
 
 from nvgre_node.fabric import Fabric, FabricLink
+from nvgre_node.outside import attached_to
 from nvgre_node.policy import Policy, VirtualSubnet, Vm
 
 VM_WIDTH, LINE, PAD = 2.75, 0.27, 0.2
@@ -73,7 +74,7 @@ class Places:
     @cached_property
     def vm_height(self) -> float:
         """The height of every VM: name, addresses, MAC."""
-        return (2 + max((len(vm.cas) for vm in self.policy.vms), default=1)) * LINE + 0.22
+        return (2 + max((len(vm.cas) + bool(vm.behind) for vm in self.policy.vms), default=1)) * LINE + 0.22
 
     @cached_property
     def hosts(self) -> dict[str, Box]:
@@ -132,17 +133,27 @@ class Places:
 
     @cached_property
     def outside(self) -> dict[str, Box]:
-        """The boxes of the physical networks, above the hosts and each over its gateways."""
-        xs = {
-            network.name: [
-                self.vms[vm.name].centre[0] for vm in self.policy.vms if vm.leg and vm.leg.to == network.name
-            ]
-            for network in self.policy.outside
-        }
-        level = {name: sum(own) / len(own) if own else 0.0 for name, own in xs.items()}
-        y = max(box.y + box.height for box in self.hosts.values()) + OUTSIDE_GAP
-        placed = _spread(level) if level else {}
-        return {name: Box(x - ROUTER_WIDTH / 2, y, ROUTER_WIDTH, ROUTER_HEIGHT) for name, x in placed.items()}
+        """The boxes of the physical networks above the hosts, each over its gateways; tenants' sites above those."""
+        top = max(box.y + box.height for box in self.hosts.values())
+        plain = [network.name for network in self.policy.outside if not network.behind]
+        sites = [network.name for network in self.policy.outside if network.behind]
+        boxes: dict[str, Box] = {}
+        for level, names in enumerate(filter(None, (plain, sites))):
+            y = top + OUTSIDE_GAP + level * (ROUTER_HEIGHT + OUTSIDE_GAP)
+            placed = _spread({name: self._over_gateways(name) for name in names})
+            boxes |= {name: Box(x - ROUTER_WIDTH / 2, y, ROUTER_WIDTH, ROUTER_HEIGHT) for name, x in placed.items()}
+        return boxes
+
+    def _over_gateways(self, network: str) -> float:
+        legs = [(vm, vm.leg) for vm in self.policy.vms if vm.leg]
+        xs = [self.vms[vm.name].centre[0] for vm, leg in legs if network in {leg.to, attached_to(self.policy, leg)}]
+        return sum(xs) / len(xs) if xs else 0.0
+
+    def tunnel_to(self, site: str, network: str) -> list[Point]:
+        """The ends of what joins a site to the network that it is behind."""
+        (x, y), below = self.outside[site].centre, self.outside[network]
+        there = min(max(x, below.x + 0.2), below.right - 0.2)
+        return [(x, y - ROUTER_HEIGHT / 2), (there, below.y + below.height)]
 
     def leg(self, vm: Vm, network: str) -> list[Point]:
         """The corners of a gateway's leg: up to the physical network, beside those of its host's other gateways."""
