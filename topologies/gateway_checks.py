@@ -43,6 +43,8 @@ def gateways_lead_to_what_exists(facts: Facts) -> Iterator[Finding]:
             yield Finding((*gateway.path, "to"), f"no physical network is called {gateway.to}", hint)
             continue
         site = next((site for site in facts.sites if site.name == gateway.to), None)
+        if site and site.behind in {other.name for other in facts.sites}:
+            continue
         there = facts.outside.get((site.behind if site else gateway.to) or "", ())
         if not there or None in there:
             continue

@@ -218,7 +218,7 @@ class VmPart(Part):
     """
 
     subnet: Annotated[str | None, PlainValidator(values.text)] = None
-    host: Reference = Field(examples=["host: NAME, one of the hosts or servers"])
+    host: Reference = Field(examples=["host: NAME, one of the hosts"])
     ca: Cas = Field(default=[])
     trunk: Annotated[dict[Vid, VlanPart], Field(min_length=1)] | None = None
     mac: Mac | None = None

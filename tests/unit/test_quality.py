@@ -19,6 +19,8 @@ PURE = (
     "acl",
     "vendor",
     "routing",
+    "outside",
+    "ruleset",
     "fabric",
     "outer",
     "errors",

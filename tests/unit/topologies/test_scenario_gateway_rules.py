@@ -171,7 +171,7 @@ RULES: list[Case] = [
     Case(
         "another mode",
         {"address: 203.0.113.12/24, mode: nat": "address: 203.0.113.12/24, mode: bridge"},
-        ["30:115: tenants.blue.vms.blue_gw.gateway.mode: 'bridge' is not 'nat' or 'forward'"],
+        ["30:115: tenants.blue.vms.blue_gw.gateway.mode: 'bridge' is not 'nat', 'forward' or 'site_to_site'"],
     ),
     Case(
         "every mistake in one pass",
