@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import base64
 import errno
-import os
 import secrets
 import shutil
 import subprocess
+from pathlib import Path
 
 from pyroute2.netlink.exceptions import NetlinkError
 
@@ -69,7 +69,7 @@ def _make_device(node: NamespacedNode) -> None:
             return
     if not shutil.which("wireguard-go"):
         raise MissingError("this kernel has no WireGuard, and wireguard-go is missing (apt-get install wireguard-go)")
-    if os.path.samefile(f"/proc/{node.pid}/ns/mnt", "/proc/self/ns/mnt"):
+    if Path(f"/proc/{node.pid}/ns/mnt").samefile("/proc/self/ns/mnt"):
         raise MissingError(f"{node.name} has no mount namespace of its own, in which its tunnel could have a socket")
     for command in (["mount", "-t", "tmpfs", "tmpfs", "/run"], ["wireguard-go", TUNNEL]):
         done = node.run_process(command)

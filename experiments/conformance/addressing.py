@@ -40,9 +40,10 @@ def one_pa_each(lab: Lab) -> Iterator[Finding]:
         what, sent = f"the PAs of {lab.sender.subnet}", f"a unicast frame of {lab.sender.name}"
         yield Finding("O6", what, sent, f"{lab.pa(lab.sender)} -> {lab.pa(lab.receiver)}", outer)
         yield Finding("U4", what, sent, lab.to_receiver, shot.delivered)
-    hosts = len({vm.host for pair in lab.pairs for vm in pair})
+    wanted = {lab.pa(vm) for pair in lab.pairs for vm in pair}
     if len(lab.pairs) > 1:
-        yield Finding("O6", "PAs in use", f"{len(lab.pairs)} virtual subnets", f"{2 * hosts} PAs", f"{len(used)} PAs")
+        sent = f"{len(lab.pairs)} virtual subnets"
+        yield Finding("O6", "PAs in use", sent, f"{len(wanted)} PAs", f"{len(used)} PAs")
 
 
 def a_pa_per_flow(lab: Lab) -> Iterator[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -84,8 +83,8 @@ def test_a_network_that_ends_takes_its_tunnels_along() -> None:
         pids, keys = tunnels_of(net.own.id), sorted(path.name for path in net.own.directory.glob("*.key"))
         assert keys == ["contoso_gw.key", "fabrikam_gw.key", "hq1.key", "hq2.key"]
         assert {path.stat().st_mode & 0o777 for path in net.own.directory.glob("*.key")} == {0o600}
-        mounts = {os.readlink(f"/proc/{pid}/ns/mnt") for pid in pids}
-        assert os.readlink("/proc/self/ns/mnt") not in mounts
+        mounts = {Path(f"/proc/{pid}/ns/mnt").readlink() for pid in pids}
+        assert Path("/proc/self/ns/mnt").readlink() not in mounts
         run_id = net.own.id
     assert left_of(run_id) == []
     wait_until(lambda: not [pid for pid in pids if Path(f"/proc/{pid}").exists()], "its tunnels to end")
