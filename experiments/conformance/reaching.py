@@ -102,7 +102,7 @@ def at_the_end(lab: Lab) -> Iterator[Finding]:
     told = sum(_is_of_provider(frame, pas) for frame in heard)
     lab.look_back(told_vms)
     yield _over_all("T1", "at VM ports", "0 frames with a PA", f"{told} frames with a PA" if heard else DEAD)
-    on_wire = [s for s in lab.everything if s.node in lab.uplinks]
+    on_wire = [s for s in lab.everything if s.node in lab.uplinks and s.interface not in lab.server_links]
     wire = [s.frame for s in on_wire]
     lab.look_back(on_wire)
     nves = {uplink.mac for uplink in lab.uplinks.values()}
