@@ -98,6 +98,24 @@ class RecordType(StrEnum):
     """CA and MAC of a gateway: any other CA may be behind it."""
 
 
+class GatewayMode(StrEnum):
+    """What a gateway does with what passes between a tenant and a physical network (RFC 7637 sections 4.6 and 4.7)."""
+
+    NAT = "nat"
+    """Translates the tenant's addresses to its own (X5)."""
+    FORWARD = "forward"
+    """Routes packets as they are."""
+    SITE_TO_SITE = "site_to_site"
+    """Tunnels them to the tenant's own site (X1, X3)."""
+
+
+class Transport(StrEnum):
+    """A protocol with ports."""
+
+    TCP = "tcp"
+    UDP = "udp"
+
+
 class Ecn(StrEnum):
     """What an NVE writes into the outer ECN field (RFC 6040 section 4.1): normal mode, or compatibility mode.
 

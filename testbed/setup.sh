@@ -7,7 +7,8 @@ log=$home/build/setup.log
 
 # What each is for: CONTRIBUTING.md, "What we depend on".
 packages="ca-certificates clang ethtool git iperf3 iproute2 iputils-ping libbpf1 libbpf-dev linux-libc-dev
-    mininet mount nftables procps python3 python3-venv tcpdump tshark util-linux"
+    mininet mount nftables procps python3 python3-venv tcpdump tshark util-linux
+    wireguard-go wireguard-tools"
 
 fail() {
     echo "nvgre: $1" >&2

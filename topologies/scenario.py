@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nvgre_node.acl import Rule
+from nvgre_node.choices import RecordType
 from nvgre_node.deviations import IMITATIONS, Imitation
 from nvgre_node.fabric import Attachment, Fabric, FabricLink, Multipath
 from nvgre_node.groups import SubnetGroups
-from nvgre_node.policy import Address, Interface, Network, Nve, Policy, VirtualSubnet, Vm
+from nvgre_node.outside import PhysicalNetwork
+from nvgre_node.policy import Address, Behind, Interface, Network, Nve, Policy, VirtualSubnet, Vm
 from nvgre_node.routing import CustomerRoute, RoutingDomain
 from nvgre_node.wire import OVERHEAD
 from topologies.schema import HostPart, NvePart, RulePart, ScenarioPart
@@ -115,6 +117,10 @@ def _policy(part: ScenarioPart) -> Policy:
         ),
         vms=tuple(_vms(part)),
         routing=tuple(_routing(part)),
+        outside=tuple(
+            PhysicalNetwork(name, tuple(own.address), own.behind or "", tuple(own.at))
+            for name, own in part.outside.items()
+        ),
     )
     for fault in part.faults:
         policy = policy.pointing_to(policy.vm(fault.record_of), policy.vm(fault.points_to))
@@ -147,11 +153,15 @@ def _vms(part: ScenarioPart) -> Iterator[Vm]:
                 places[None] = vm.subnet, vm.ca
             for vid, vlan in (vm.trunk or {}).items():
                 places[vid] = vlan.subnet, vlan.ca
+            host = part.servers[vm.host].host if vm.host in part.servers else vm.host
             mac = vm.mac or made_mac([ca for _, cas in places.values() for ca in cas])
             for place, (subnet, own) in places.items():
                 cas = tuple(_with_length(ca, tenant.subnets[subnet].prefixes) for ca in own)
                 called = name if place is None else f"{name}.{place}"
-                yield Vm(called, subnet, vm.host, mac, cas, vm.pa, vm.record, place, _rules(vm.acl))
+                leg = vm.gateway.leg() if vm.gateway else None
+                record = vm.record or (RecordType.GATEWAY_WILDCARD if leg else RecordType.STATIC)
+                behind = Behind(vm.host, vm.vlan) if vm.vlan is not None else None
+                yield Vm(called, subnet, host, mac, cas, vm.pa, record, place, _rules(vm.acl), leg, behind)
 
 
 def _rules(acl: list[RulePart]) -> tuple[Rule, ...]:

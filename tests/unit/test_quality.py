@@ -20,6 +20,8 @@ PURE = (
     "acl",
     "vendor",
     "routing",
+    "outside",
+    "ruleset",
     "fabric",
     "outer",
     "errors",

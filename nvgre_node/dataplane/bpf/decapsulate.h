@@ -292,7 +292,7 @@ static __always_inline int decapsulate(struct __sk_buff *skb)
 		subnet->decapsulated_bytes += skb->len;
 	}
 	if (!ifindex) {
-		replicate_local(skb, vsid, slot);
+		replicate_local(skb, vsid, slot, 0);
 		return TC_ACT_SHOT;
 	}
 	if (group_uplink.ifindex)

@@ -53,7 +53,7 @@ int from_port(struct __sk_buff *skb)
 			subnet->routed += packets_in(skb);
 	}
 	if (is_group || (!record && nve.flood_unknown && !router)) {
-		replicate_local(skb, port->vsid, port->slot);
+		replicate_local(skb, port->vsid, port->slot, port->vid);
 		return replicate(skb, port);
 	}
 	if (!record)

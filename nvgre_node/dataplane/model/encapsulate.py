@@ -141,7 +141,7 @@ def flood(state: State, port: Port, frame: bytes) -> Result:
     A subnet without a group has N-way unicast: a copy to each other NVE of it (B5).
     """
     vsid = port.vsid
-    others = [other for other in state.ports_in(vsid) if other.interface != port.interface]
+    others = [other for other in state.ports_in(vsid) if other != port]
     copies = local_copies(vsid, others, frame)
     out, counted = list(copies.out), Counter[Counted](copies.counted)
     group = state.policy.group(vsid, frame[:6])

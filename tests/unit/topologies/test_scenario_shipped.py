@@ -25,8 +25,11 @@ def links(fabric: Fabric) -> set[frozenset[str]]:
     return {frozenset(f"{end.node} {' '.join(map(str, end.addresses))}" for end in link.ends) for link in fabric.links}
 
 
-def test_five_scenarios_are_shipped() -> None:
-    assert shipped() == ["contoso_fabrikam", "hnv", "leaf_spine", "ovs_like_peer", "two_hosts"]
+def test_these_scenarios_are_shipped() -> None:
+    assert shipped() == [
+        *("contoso_fabrikam", "cross_premise", "hnv", "internet_gateway", "leaf_spine", "ovs_like_peer"),
+        *("two_hosts", "vlan_gateway"),
+    ]
 
 
 @pytest.mark.parametrize("name", shipped())
@@ -180,7 +183,19 @@ def test_a_shipped_scenario_is_a_topology_of_mininets_own_command(name: str) -> 
 
     topo = topos[name]()
 
-    assert set(topo.nodes()) == {*fabric.routers, *(nve.host for nve in policy.nves), *(vm.name for vm in policy.vms)}
+    machines = {*(vm.name for vm in policy.vms), *policy.servers, *(network.name for network in policy.outside)}
+    assert set(topo.nodes()) == {*fabric.routers, *(nve.host for nve in policy.nves), *machines}
+
+
+def test_the_tenants_of_the_gateways_differ_inside_in_nothing_but_the_vsid() -> None:
+    for name in ("internet_gateway", "cross_premise"):
+        policy = load(name).policy
+        cas: dict[str, dict[str, object]] = {tenant: {} for tenant in ("contoso", "fabrikam")}
+        for vm in policy.vms:
+            cas[policy.tenant_of(vm)][vm.name.removeprefix(policy.tenant_of(vm))] = vm.mac, vm.cas
+        assert cas["contoso"] == cas["fabrikam"]
+        legs = [vm.leg for vm in policy.vms if vm.leg]
+        assert len({leg.addresses for leg in legs}) == 2
 
 
 def test_an_unknown_name_is_answered_with_the_shipped_ones() -> None:
@@ -188,6 +203,6 @@ def test_an_unknown_name_is_answered_with_the_shipped_ones() -> None:
         load("two_host")
 
     assert str(caught.value) == (
-        "two_host: no such scenario (did you mean two_hosts? "
-        "there are: contoso_fabrikam, hnv, leaf_spine, ovs_like_peer, two_hosts; the path of a file works too)"
+        "two_host: no such scenario "
+        f"(did you mean two_hosts? there are: {', '.join(shipped())}; the path of a file works too)"
     )

@@ -328,14 +328,14 @@ SHAPES: list[Case] = [
         [
             "4:3: hosts.host1: host1 has no link (join it to another host under links, or give a router an address on its link)",
             "5:3: hosts.host2: host2 has no link (join it to another host under links, or give a router an address on its link)",
-            "6:1: link: is not a key of this language (did you mean links? there are: about, faults, hosts, links, mtu, multipath, name, nve, routers, tenants, title)",
+            "6:1: link: is not a key of this language (did you mean links? there are: about, faults, hosts, links, mtu, multipath, name, nve, outside, routers, servers, tenants, title)",
         ],
     ),
     Case(
         "a key that is misspelt further down",
         {"mac: 02:00:00:00:0b:01": "mack: 02:00:00:00:0b:01"},
         [
-            "18:60: tenants.blue.vms.blue1.mack: is not a key of this language (did you mean mac? there are: acl, ca, host, mac, pa, record, subnet, trunk)"
+            "18:60: tenants.blue.vms.blue1.mack: is not a key of this language (did you mean mac? there are: acl, ca, gateway, host, mac, pa, record, subnet, trunk, vlan)"
         ],
     ),
     Case(
