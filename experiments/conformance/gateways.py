@@ -157,8 +157,8 @@ def validated(lab: Lab) -> Iterator[Finding]:
 
 def seen_between(lab: Lab) -> Iterator[Finding]:
     """X3: between the sites there are the tunnels' packets, and nothing of what is in them."""
+    carriers = bool(_data(lab.everything, lab))
     yield from _seen_in("X3", lab)
-    carriers = _data(lab.everything, lab)
     legible = sum(is_marked(s.frame) for s in lab.everything if s.interface in lab.legs)
     observed = f"{legible} in clear" if carriers else DEAD
     yield Finding("X3", "what tenants sent", "everything else", "0 in clear", observed)
@@ -181,14 +181,21 @@ def seen_outside(lab: Lab) -> Iterator[Finding]:
 
 
 def _seen_in(row: str, lab: Lab) -> Iterator[Finding]:
+    """What all packets outside are; that tells something only where tenants' own were among them."""
     seen = [sighting for sighting in lab.everything if sighting.interface in lab.legs]
     packets = [outer for sighting in seen if (outer := outer_of(sighting.frame))]
     lab.look_back(seen)
     inside = [prefix for subnet in lab.policy.subnets for prefix in subnet.prefixes]
     tunnels = sum(packet.is_gre for packet in packets)
     named = sum(any(p.source in own or p.destination in own for own in inside) for p in packets)
-    observed = f"{tunnels} of NVGRE, {named} with a CA" if packets else DEAD
+    observed = f"{tunnels} of NVGRE, {named} with a CA" if _got_out(seen, lab) else DEAD
     yield Finding(row, "all packets outside", "everything else", "0 of NVGRE, 0 with a CA", observed)
+
+
+def _got_out(seen: Sequence[Sighting], lab: Lab) -> bool:
+    """Whether something of a tenant's is among what was seen outside: in a tunnel, or not from the host there."""
+    marked = [outer_of(sighting.frame) for sighting in seen if is_marked(sighting.frame)]
+    return bool(_data(seen, lab)) or any(outer and outer.source != _HOST.ip for outer in marked)
 
 
 def _call(address: IPv4Address, port: int) -> Packet:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import count
 
 from scapy.layers.l2 import Dot1Q
 
-from experiments.conformance.lab import DEAD, NOBODY, Lab, Shot, distinct, mark
+from experiments.conformance.lab import DEAD, NOBODY, Lab, Shot, distinct, is_marked, mark
 from experiments.conformance.rows import Finding
 from experiments.probes import BROADCAST, untagged
+from experiments.watch import Sighting
 from nvgre_node.outer import outer_of
 from nvgre_node.policy import Behind, Vm
 from topologies import Scenario
@@ -77,8 +78,18 @@ def no_tunnels(lab: Lab) -> Iterator[Finding]:
     lab.look_back(seen)
     packets = [outer for sighting in seen if (outer := outer_of(untagged(sighting.frame)[0]))]
     tunnels = sum(packet.is_gre for packet in packets)
-    observed = f"{tunnels} of NVGRE" if seen else DEAD
+    observed = f"{tunnels} of NVGRE" if _passed(seen) else DEAD
     yield Finding("T3", "all packets on the servers' links", "everything else", "0 of NVGRE", observed)
+
+
+def _passed(seen: Iterable[Sighting]) -> bool:
+    """Whether a VM's frame was on more than one server's link: then what was seen is what NVEs carry."""
+    links: dict[bytes, set[str]] = {}
+    for sighting in seen:
+        frame, vid = untagged(sighting.frame)
+        if vid is not None and is_marked(frame):
+            links.setdefault(frame, set()).add(sighting.interface)
+    return any(len(interfaces) > 1 for interfaces in links.values())
 
 
 def _wanted(a: Vm, b: Vm) -> str:
