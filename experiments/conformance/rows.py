@@ -80,10 +80,6 @@ def _row(id: str, section: str, level: str, statement: str) -> Row:  # noqa: A00
     return Row(id, section if section.startswith("RFC") else _rfc(section), level, statement)
 
 
-def _not_yet(id: str, section: str, level: str, statement: str, reason: str) -> Row:  # noqa: A002
-    return Row(id, _rfc(section), level, statement, Status.NOT_YET, reason)
-
-
 def _never(id: str, section: str, level: str, statement: str, reason: str) -> Row:  # noqa: A002
     clause = section if section.startswith("RFC") else _rfc(section)
     return Row(id, clause, level, statement, Status.NOT_APPLICABLE, reason)

@@ -89,9 +89,9 @@ def test_what_is_not_checked_has_a_sample_and_never_passes() -> None:
     samples = found()
     assert {sample["row"] for sample in samples} == set(BY_ID)
     assert Verdict.PASS not in {sample["verdict"] for sample in samples}
-    waiting = next(row for row in ROWS if row.status is Status.NOT_YET)
-    (sample,) = of(waiting.id, samples)
-    assert (sample["verdict"], sample["reason"]) == ("not yet", waiting.reason)
+    never = next(row for row in ROWS if row.status is Status.NOT_APPLICABLE)
+    (sample,) = of(never.id, samples)
+    assert (sample["verdict"], sample["reason"]) == ("not applicable", never.reason)
 
 
 def test_a_row_that_a_scenario_cannot_show_is_not_applicable_there() -> None:
@@ -197,8 +197,8 @@ def test_the_page_has_a_line_per_row_with_its_verdict() -> None:
     lines = {cells[1].strip(): line for line in text.splitlines() if len(cells := line.split("|")) > 2}
     assert set(BY_ID) <= set(lines)
     assert "| pass | VID 10 [inner tag] |" in lines["I6"]
-    waiting = next(row for row in ROWS if row.status is Status.NOT_YET)
-    assert f"| not yet | {waiting.reason} |" in lines[waiting.id]
+    never = next(row for row in ROWS if row.status is Status.NOT_APPLICABLE)
+    assert f"| not applicable | {never.reason} |" in lines[never.id]
     assert "| **fail** | many flows (expected 256 FlowIDs, saw 16 FlowIDs) |" in lines["G8"]
 
 
