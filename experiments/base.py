@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from experiments.results import Outcome
+from nvgre_node.dataplane import implementation
+from nvgre_node.dataplane.capability import Capability
 from nvgre_node.errors import BadInputError
 from nvgre_node.policy import Policy, Vm
 from topologies import Scenario
@@ -31,6 +33,12 @@ class Context:
 
 
 Experiment = Callable[[Context], Outcome]
+
+
+def capabilities(context: Context) -> frozenset[Capability]:
+    """What all data planes of a network have in common."""
+    names = {nve.dataplane or context.dataplane for nve in context.scenario.policy.nves}
+    return frozenset.intersection(*(implementation(name).capabilities for name in names))
 
 
 def distant_pairs(policy: Policy) -> list[tuple[Vm, Vm]]:

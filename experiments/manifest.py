@@ -12,12 +12,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from nvgre_node.dataplane import datapath
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 _TIMEOUT_SECONDS = 5
 _VERSION_COMMANDS = {
     "clang": ["clang", "--version"],
     "iperf3": ["iperf3", "--version"],
     "ethtool": ["ethtool", "--version"],
+    "Open vSwitch": ["ovs-vswitchd", "--version"],
     "libbpf": ["pkg-config", "--modversion", "libbpf"],
 }
 
@@ -40,6 +43,7 @@ def manifest(
         **file,
         "seed": seed,
         "dataplanes": list(dataplanes),
+        "datapaths": {name: forwards for name in dataplanes if (forwards := datapath(name))},
         "mtus": dict(mtus),
         "offloads": dict(offloads),
         "source": _source(CHECKOUT),

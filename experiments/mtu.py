@@ -12,12 +12,14 @@ from scapy.layers.inet import ICMP
 from scapy.layers.inet6 import ICMPv6PacketTooBig
 from scapy.layers.l2 import Ether
 
-from experiments.base import Context, distant_pair, shared_versions
+from experiments.base import Context, capabilities, distant_pair, shared_versions
+from experiments.conformance.lacking import refused
 from experiments.probes import Kind, sized
 from experiments.results import Check, Measurement, Outcome, Sample
 from experiments.transfer import Transfer, transfer
 from experiments.watch import Place, Sighting, Watch, packet_socket
 from nvgre_node.choices import Fragments, TooBig
+from nvgre_node.dataplane.capability import Capability
 from nvgre_node.namespace import set_sysctl
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import TenantVM
@@ -222,13 +224,27 @@ def run(context: Context) -> Outcome:
     for number, underlay in enumerate(widths):
         context.progress(number, steps, f"underlay MTU {underlay}: packets across the limit")
         shots += sweep(context, underlay)
+    own = capabilities(context)
+    lacking = {remedy: lacks for remedy in cures if (lacks := lacks_for(remedy, context.scenario, own))}
     for number, remedy in enumerate(cures, start=len(widths)):
         context.progress(number, steps, f"TCP when {remedy.name}")
-        transfers.append((remedy, try_remedy(context, remedy)))
+        if remedy not in lacking:
+            transfers.append((remedy, try_remedy(context, remedy)))
     context.progress(steps, steps, "done")
-    checks = (*sweep_checks(shots, overhead), *remedy_checks(transfers))
-    samples = (*map(_sweep_sample, shots), *(_transfer_sample(*pair) for pair in transfers))
+    tells = Capability.TELLS_TOO_BIG in own
+    checks = (*sweep_checks(shots, overhead, tells=tells), *remedy_checks(transfers))
+    samples = (
+        *map(_sweep_sample, shots),
+        *(_transfer_sample(*pair) for pair in transfers),
+        *(_lacking_sample(remedy, lacks) for remedy, lacks in lacking.items()),
+    )
     return Outcome(NAME, context.dataplane, context.scenario.name, tuple(_measurements(shots)), checks, samples)
+
+
+def lacks_for(remedy: Remedy, scenario: Scenario, own: frozenset[Capability]) -> list[str]:
+    """What a data plane with these capabilities lacks for a remedy, in words."""
+    tells = remedy.too_big is not TooBig.TELL or Capability.TELLS_TOO_BIG in own
+    return [*refused(remedy.apply(scenario).policy, own), *([] if tells else [str(Capability.TELLS_TOO_BIG)])]
 
 
 def largest(shots: Iterable[Shot]) -> int | None:
@@ -236,8 +252,11 @@ def largest(shots: Iterable[Shot]) -> int | None:
     return max((shot.size for shot in shots if shot.delivered), default=None)
 
 
-def sweep_checks(shots: list[Shot], overhead: int) -> tuple[Check, ...]:
-    """Per underlay and lane: the limit, nothing lost on either side of it, the overhead, and no fragment ever."""
+def sweep_checks(shots: list[Shot], overhead: int, *, tells: bool = True) -> tuple[Check, ...]:
+    """Per underlay and lane: the limit, nothing lost on either side of it, the overhead, and no fragment ever.
+
+    Of a data plane that declares that it tells nobody, what is larger must be lost.
+    """
     checks = []
     for underlay, lane in dict.fromkeys((shot.underlay, shot.lane) for shot in shots):
         own = [shot for shot in shots if (shot.underlay, shot.lane) == (underlay, lane)]
@@ -249,7 +268,9 @@ def sweep_checks(shots: list[Shot], overhead: int) -> tuple[Check, ...]:
         checks += [
             Check(f"{name}: largest packet", "F3", str(limit), str(largest(own))),
             Check(f"{name}: packets up to it", "U3", "delivered", ", ".join(below)),
-            Check(f"{name}: larger packets are told", "RFC 2003 5.1", str(limit), ", ".join(told)),
+            Check(f"{name}: larger packets are told", "RFC 2003 5.1", str(limit), ", ".join(told))
+            if tells
+            else Check(f"{name}: larger packets are lost", "F1", "lost", ", ".join(told)),
             Check(f"{name}: overhead in bytes", "O1", str(overhead), ", ".join(map(str, overheads))),
             Check(f"{name}: fragments on the wire", "F1", "0", str(sum(shot.fragments for shot in own))),
         ]
@@ -291,6 +312,11 @@ def _sweep_sample(shot: Shot) -> Sample:
         "overhead": shot.overhead,
         "fragments": shot.fragments,
     }
+
+
+def _lacking_sample(remedy: Remedy, lacks: list[str]) -> Sample:
+    widths = {"underlay_mtu": remedy.underlay, "tenant_mtu": remedy.tenant}
+    return {"kind": "lacking", **widths, "remedy": remedy.name, "note": f"not tried: no {'; no '.join(lacks)}"}
 
 
 def _transfer_sample(remedy: Remedy, done: Transfer) -> Sample:

@@ -25,7 +25,8 @@ class VethEnd(Intf):
 class VethLink(Link):
     """A veth pair between two nodes, up, with an MTU (bytes of IP packet) and optional addresses on each end.
 
-    With `vlan` everything on it has the 802.1Q tag of that id (O4).
+    With `vlan` everything on it has the 802.1Q tag of that id (O4). Without `offloads` all packets on it are as they
+    would be on a cable: cut to size, and with their checksums in place.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class VethLink(Link):
         addresses1: Sequence[str] = (),
         addresses2: Sequence[str] = (),
         vlan: int | None = None,
+        offloads: bool = True,
         **params: Any,
     ) -> None:
         super().__init__(node1, node2, **({"intf": VethEnd} | params))
@@ -44,6 +46,8 @@ class VethLink(Link):
             self._tag(vlan)
         for intf, addresses in ((self.intf1, addresses1), (self.intf2, addresses2)):
             intf.node.set_link(intf.name, mtu=mtu, state="up")
+            if not offloads:
+                intf.node.switch_offloads_off(intf.name)
             for address in addresses:
                 intf.node.set_address(intf.name, address)
 

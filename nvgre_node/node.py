@@ -116,7 +116,7 @@ class NamespacedNode(Node):
             ip.link("set", index=ip.link_lookup(ifname=interface)[0], **attributes)
 
     def switch_offloads_off(self, interface: str) -> None:
-        """Has an interface segment and sum up by itself whatever it sends."""
+        """Has what an interface sends cut to size, with checksums in place."""
         switched = [word for feature in ("tx", "sg", "tso", "gso") for word in (feature, "off")]
         self.run_process(["ethtool", "-K", interface, *switched])
 
@@ -272,7 +272,8 @@ class ProviderHost(NamespacedNode):
         return {}
 
     def _attach(self, name: str) -> None:
-        self.dataplane = dataplane.create(name, lambda: self.run.bpf_directory() / self.name)
+        pins, folder = (lambda: self.run.bpf_directory() / self.name), self.run.directory / name / self.name
+        self.dataplane = dataplane.create(name, pins, folder)
         capability.check(self.policy, name, self.dataplane.capabilities)
         with self.inside():
             self.dataplane.attach(self.policy, self.uplinks)

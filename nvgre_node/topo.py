@@ -8,7 +8,7 @@ from typing import Any
 from mininet.topo import Topo
 
 from nvgre_node.choices import RecordType
-from nvgre_node.dataplane import WITHOUT_OFFLOADS
+from nvgre_node.dataplane import takes_offloads
 from nvgre_node.fabric import Fabric
 from nvgre_node.gateway import Gateway, PhysicalSegment, Site
 from nvgre_node.link import VethLink
@@ -26,10 +26,13 @@ class NvgreTopo(Topo):
         self.policy, self.fabric, self.tenant_mtu, self.dataplane = policy, fabric, tenant_mtu, dataplane
         self._add_fabric()
         self._add_machines()
+        without = {nve.host for nve in policy.nves if not self._keeps_offloads(nve.host)}
+        is_mixed = without != {nve.host for nve in policy.nves}  # then packets of others arrive larger than the MTU
         for link in fabric.links:
             addresses1, addresses2 = ([str(address) for address in end.addresses] for end in link.ends)
             ends = {"addresses1": addresses1, "addresses2": addresses2}
-            self.addLink(link.a.node, link.b.node, cls=VethLink, mtu=fabric.mtu, vlan=link.vlan, **ends)
+            whole = not (is_mixed and {link.a.node, link.b.node} & without)
+            self.addLink(link.a.node, link.b.node, cls=VethLink, mtu=fabric.mtu, vlan=link.vlan, offloads=whole, **ends)
         for name, behind in policy.servers.items():
             self._attach(name, behind[0].host)
         for name, vms in policy.machines.items():
@@ -69,7 +72,7 @@ class NvgreTopo(Topo):
         return self.policy.nve(host).dataplane or self.dataplane
 
     def _keeps_offloads(self, host: str) -> bool:
-        return self._dataplane_of(host) not in WITHOUT_OFFLOADS
+        return takes_offloads(self._dataplane_of(host))
 
     def _attach(self, name: str, to: str) -> None:
         """A link to where a machine has its port, which is called as the machine is."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
-from experiments.base import Context, distant_pair
+from experiments.base import Context, capabilities, distant_pair
 from experiments.conformance import (
     addressing,
     counting,
@@ -39,8 +39,6 @@ from experiments.conformance.lab import Lab
 from experiments.conformance.rows import Finding
 from experiments.results import Measurement, Outcome, Sample, Verdict
 from nvgre_node.choices import Carries
-from nvgre_node.dataplane import implementation
-from nvgre_node.dataplane.capability import Capability
 from nvgre_node.errors import BadInputError
 from nvgre_node.net import NvgreNet
 from topologies import Scenario
@@ -97,12 +95,6 @@ def run(context: Context) -> Outcome:
     tried = chain(_as_it_is(context, journal), on_variants(context, journal, OTHERWISE))
     own = capabilities(context)
     return outcome(context, [lacking.explained(found, own) for found in journal.follow(tried)], journal)
-
-
-def capabilities(context: Context) -> frozenset[Capability]:
-    """What all data planes of a network have in common."""
-    names = {nve.dataplane or context.dataplane for nve in context.scenario.policy.nves}
-    return frozenset.intersection(*(implementation(name).capabilities for name in names))
 
 
 def outcome(context: Context, findings: Sequence[Finding], journal: Journal | None = None) -> Outcome:

@@ -18,6 +18,7 @@ EXPLAINS: Mapping[Capability, tuple[tuple[str, str], ...]] = {
     Capability.IGNORES_RESERVED_BITS: (("G13", ""),),
     Capability.STRIPS_TAGS: (("I4", ""), ("I5", ""), ("I7", "sent"), ("D1", "")),
     Capability.DROPS_TAGS: (("I6", ""), ("I7", "received"), ("G16", "inner tag")),
+    Capability.TRIMS: (("I2", "18 bytes behind the packet"),),
     Capability.DROPS_FRAGMENTS: (("F2", ""),),
     Capability.COUNTS_DROPS: (("G16", ""),),
     Capability.ZERO_ID: (("O8", "ID"),),

@@ -7,7 +7,15 @@ from dataclasses import replace
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_network
 
 from scapy.layers.inet import ICMP, IP
-from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6ND_NA, ICMPv6ND_NS, IPv6, in6_getnsma, in6_getnsmac
+from scapy.layers.inet6 import (
+    ICMPv6EchoReply,
+    ICMPv6ND_NA,
+    ICMPv6ND_NS,
+    ICMPv6NDOptSrcLLAddr,
+    IPv6,
+    in6_getnsma,
+    in6_getnsmac,
+)
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
@@ -153,7 +161,8 @@ def _solicitation(asker: Vm, target: Vm) -> Packet:
     group = in6_getnsma(ip_address(address).packed)
     ip = IPv6(src=str(asker.ca(6)), dst=str(ip_address(group)), hlim=255)
     around_the_mark = Raw(b"\x0e\x02" + mark().load)  # a nonce, which any ND message may have (RFC 3971)
-    return Ether(src=asker.mac, dst=in6_getnsmac(group)) / ip / ICMPv6ND_NS(tgt=address) / around_the_mark
+    asks = ICMPv6ND_NS(tgt=address) / ICMPv6NDOptSrcLLAddr(lladdr=asker.mac)  # RFC 4861 section 4.3: it must say who
+    return Ether(src=asker.mac, dst=in6_getnsmac(group)) / ip / asks / around_the_mark
 
 
 def _answer(frame: bytes) -> str:

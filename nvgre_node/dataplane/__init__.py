@@ -10,14 +10,23 @@ from nvgre_node.errors import BadInputError
 DATAPLANES = {
     "ebpf": "tc-BPF programs on ports and uplinks: everything in RFC 7637, at kernel speed",
     "gretap": "the kernel's gretap devices and bridges: what plain Linux gives, and lacks",
+    "ovs": "Open vSwitch with OpenFlow, one per host: the independent peer; in the kernel or in user space",
     "model": "the executable specification on packet sockets: slow; change a line of Python, watch the wire",
 }
 """The data planes there are, and what each is, by name."""
 
-WITHOUT_OFFLOADS = frozenset({"model"})
-"""Data planes that need frames as they are on the wire: cut to size, and with their checksums in place."""
+WITHOUT_OFFLOADS = frozenset({"model", "ovs"})
+"""Data planes that need frames as they are on the wire: cut to size, and with their checksums in place.
 
-_CLASSES = {"ebpf": ("ebpf", "EbpfDataPlane"), "gretap": ("gretap", "GretapDataPlane"), "model": ("live", "LiveModel")}
+That goes for `ovs` where it forwards in user space.
+"""
+
+_CLASSES = {
+    "ebpf": ("ebpf", "EbpfDataPlane"),
+    "gretap": ("gretap", "GretapDataPlane"),
+    "ovs": ("ovs", "OvsDataPlane"),
+    "model": ("live", "LiveModel"),
+}
 
 
 def implementation(name: str) -> type[DataPlane]:
@@ -33,11 +42,29 @@ def implementation(name: str) -> type[DataPlane]:
     return found
 
 
-def create(name: str, pin_directory: Callable[[], Path]) -> DataPlane:
-    """A data plane by name, not yet attached; `pin_directory` makes one for it on a BPF file system, if it wants one.
+def datapath(name: str) -> str | None:
+    """What forwards, of a data plane that leaves this to the machine: `system`, the kernel, or `netdev`; else None."""
+    if name != "ovs":
+        return None
+    from nvgre_node.dataplane.openvswitch.datapath import chosen
+
+    return chosen()
+
+
+def takes_offloads(name: str) -> bool:
+    """Whether a data plane can work, on this machine, with packets larger than the MTU and checksums yet to be made."""
+    return name not in WITHOUT_OFFLOADS or datapath(name) == "system"
+
+
+def create(name: str, pin_directory: Callable[[], Path], folder: Path) -> DataPlane:
+    """A data plane by name, not yet attached.
+
+    `pin_directory` makes one for it on a BPF file system, if it wants one; `folder` is its own, yet to be made.
 
     Raises:
         BadInputError: there is none of that name.
     """
     own = implementation(name)
-    return own(pin_directory()) if name == "ebpf" else own()  # type: ignore[call-arg]
+    if name == "ebpf":
+        return own(pin_directory())  # type: ignore[call-arg]
+    return own(folder) if name == "ovs" else own()  # type: ignore[call-arg]

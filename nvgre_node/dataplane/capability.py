@@ -47,6 +47,7 @@ class Capability(StrEnum):
     DROPS_RESERVED_BITS = "refusal of reserved bits that must be zero (G12)"
     IGNORES_RESERVED_BITS = "packets with reserved bits set (G13)"
     DROPS_TAGS = "refusal of inner VLAN tags (I6)"
+    TRIMS = "removal of what follows the outer packet (I2)"
     CHECKS_SOURCE_PA = "refusal of unlisted PAs (C1)"
     RESTORES_ECN = "ECN inside as RFC 6040 combines it (O8)"
     SILENT = "silence towards those whose packets it refuses (O1)"

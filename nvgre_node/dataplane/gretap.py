@@ -50,6 +50,7 @@ class GretapDataPlane:
             Capability.OUTER_DSCP,
             Capability.OUTER_IPV6,
             Capability.SEVERAL_PAS,
+            Capability.TRIMS,
             Capability.CHECKS_SOURCE_PA,
             Capability.RESTORES_ECN,
             Capability.REASSEMBLES,
