@@ -1,8 +1,8 @@
 """The cell that a guest runs in, so that it can write nothing of the host: `python -m testbed.vm.confine`.
 
-Root in a User-Mode Linux guest may open any path of the host. So it gets mount and process-id namespaces of its own, made
-by util-linux's `unshare`, in which this program makes everything read-only but one folder and replaces `/proc`, `/dev` and
-`/sys`, which would lead out of it. Then it gives up the privileges that could undo that, and becomes the guest.
+Root in a User-Mode Linux guest may open any path of the host. So it gets mount and process-id namespaces of its own
+from util-linux's `unshare`. In these, this program makes everything read-only but one folder, and replaces what would
+lead out of them: `/proc`, `/dev`, `/sys`. Then it gives up the privileges that could undo that and becomes the guest.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ static __always_inline void read_ports(const struct __sk_buff *skb, struct acl_p
 }
 
 /* Whether the list of a port stops a frame. Not static: so the verifier judges it apart from its callers. */
-__noinline int acl_denies(struct __sk_buff *skb, __u32 ifindex, __u32 vid, __u32 direction)
+static __noinline int acl_denies(struct __sk_buff *skb, __u32 ifindex, __u32 vid, __u32 direction)
 {
 	struct acl_key key = {.ifindex = ifindex, .vid = vid, .direction = direction};
 	struct acl *acl = bpf_map_lookup_elem(&acls, &key);
