@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def guest_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--time-limit", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Then it is ended."
         ),
-        click.option("--memory", default=MEMORY, show_default=True, metavar="MIB", help="Of the guest."),
+        click.option("--memory", default=MEMORY, show_default=True, metavar="MIB", help="Most that it may use."),
         click.option(
             "--bring-back",
             type=folder,
@@ -48,10 +49,10 @@ def guest_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-_ARGUMENTS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+_COMMAND = {"allow_interspersed_args": False}
 
 
-@command.command(short_help="Run one command.", context_settings=_ARGUMENTS)
+@command.command(short_help="Run one command.", context_settings=_COMMAND)
 @guest_options
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
 def run(words: tuple[str, ...], **options: Any) -> int:
@@ -65,20 +66,31 @@ def run(words: tuple[str, ...], **options: Any) -> int:
 @command.command(short_help="Open a shell.")
 @guest_options
 def shell(**options: Any) -> int:
-    """Open a shell in a guest."""
+    """Open a shell in a guest, in this folder; `exit` ends both."""
     return boot(["bash", "--norc"], terminal=True, **options)
 
 
+@command.command(short_help="Run tests.", context_settings={**_COMMAND, "ignore_unknown_options": True})
+@guest_options
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PYTEST ARGUMENTS]...")
+def test(arguments: tuple[str, ...], **options: Any) -> int:
+    """Run the tests that need a stock kernel, tests/vm, in a guest; or what ARGUMENTS say to pytest."""
+    pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+    return boot([*pytest, *(arguments or ("tests/vm",))], folder=PROJECT, **options)
+
+
 def boot(
-    words: tuple[str, ...] | list[str],
+    words: Sequence[str],
     engine: str,
     time_limit: float | None,
     memory: int,
     bring_back: tuple[Path, ...],
+    folder: Path | None = None,
     terminal: bool = False,
 ) -> int:
     """Runs a command in a guest and returns its exit status."""
-    job = Job(words, bring_back=[RESULTS, *(path.absolute() for path in bring_back)], terminal=terminal)
+    folders = [RESULTS, *(path.resolve() for path in bring_back)]
+    job = Job(words, folder or Path.cwd(), folders, terminal=terminal)
     with streams.terminal() if terminal else streams.pipes() as joined:
         try:
             return machine.run(job, ENGINES[engine](), joined, time_limit, memory)

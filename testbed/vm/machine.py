@@ -49,8 +49,9 @@ class Tail:
         del self.text[:-_LOG]
 
     def lines(self, count: int = 12) -> str:
-        """Its last lines."""
-        return "\n".join(self.text.decode(errors="replace").splitlines()[-count:])
+        """Its last lines, without those in which a kernel says where in its code it was."""
+        lines = self.text.decode(errors="replace").splitlines()
+        return "\n".join([line for line in lines if not line.startswith(" [<")][-count:])
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,14 @@ def run(job: Job, engine: Engine, streams: Streams, limit: float | None = None, 
 
     Raises:
         BadInputError: no guest can do this job.
-        MissingError: not root, the engine cannot be used, or the guest ended before the command did.
+        MissingError: not root, in a guest, the engine cannot be used, or the guest ended before the command did.
         LimitError: it was not done after `limit` seconds.
     """
     job.check()
     if os.geteuid() != 0:
         raise MissingError("a guest needs root: use sudo")
+    if jobs.INSIDE in os.environ:
+        raise MissingError("this is a guest already, and a guest runs no other")
     if reason := engine.missing():
         raise MissingError(reason)
     with uninterrupted():

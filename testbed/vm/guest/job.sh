@@ -40,7 +40,7 @@ esac
 
 mkdir "$job/written"
 cd /run/upper
-xargs -0 -a "$job/back" -n 1 /bin/sh "$job/guest/back.sh" || echo "some" >"$job/lost"
+xargs -0 -r -a "$job/back" -n 1 /bin/sh "$job/guest/back.sh" || echo "some" >"$job/lost"
 cp /run/status "$job/status"
 sync
 echo o >/proc/sysrq-trigger
