@@ -88,7 +88,7 @@ class Bench:
 
 
 def run(context: Context) -> Outcome:
-    """Measures every path in turns, round by round, with offloads on and off, or only off where the data plane needs it."""
+    """Measures every path in turns, round by round, with offloads on and off; only off, where that is needed."""
     if context.dataplane in _NOT_FOR_SPEED:
         why = f"the data plane {context.dataplane} is there to be read, and far too slow to compare"
         return Outcome(NAME, context.dataplane, context.scenario.name, (), (), (), skipped=why)

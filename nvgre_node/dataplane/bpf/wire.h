@@ -9,6 +9,14 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+/* A function that the verifier judges once and by itself, and not anew at every call. If the function takes the packet,
+ * that needs the kernel's own type information: a kernel without it gets objects that are compiled differently. */
+#ifdef WITHOUT_KERNEL_BTF
+#define JUDGED_APART static __noinline
+#else
+#define JUDGED_APART __noinline
+#endif
+
 #define GRE_CHECKSUM 0x8000 /* C, G1 */
 #define GRE_ROUTING 0x4000  /* bit 1, G12 */
 #define GRE_KEY 0x2000      /* K, G2 */
