@@ -90,6 +90,7 @@ def test_a_network_that_ends_takes_its_tunnels_along() -> None:
     wait_until(lambda: not [pid for pid in pids if Path(f"/proc/{pid}").exists()], "its tunnels to end")
 
 
+@pytest.mark.usefixtures("sole_cleaner")
 def test_clean_removes_the_tunnels_of_a_killed_run(tmp_path: Path) -> None:
     owner = Owner(tmp_path / "results", "isolation", "--scenario", "cross_premise")
     try:

@@ -256,6 +256,7 @@ def has_ended(handle: int) -> bool:
     return False
 
 
+@pytest.mark.usefixtures("sole_cleaner")
 def test_killed_its_guest_dies_too_and_clean_removes_the_rest(start: Callable[..., Guest]) -> None:
     guest = start("sh", "-c", "echo ready; sleep 1000")
     assert guest.says(b"ready")
@@ -268,6 +269,7 @@ def test_killed_its_guest_dies_too_and_clean_removes_the_rest(start: Callable[..
     assert left_of(run_id) == []
 
 
+@pytest.mark.usefixtures("sole_cleaner")
 def test_clean_ends_what_outlived_its_launcher() -> None:
     """As if nobody had told the guest's process that its launcher died."""
     owner = subprocess.Popen(
