@@ -74,9 +74,13 @@ def shell(**options: Any) -> int:
 @guest_options
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PYTEST ARGUMENTS]...")
 def test(arguments: tuple[str, ...], **options: Any) -> int:
-    """Run the tests that need a stock kernel, tests/vm, in a guest; or what ARGUMENTS say to pytest."""
+    """Run the tests that need a stock kernel, tests/vm, or those of another file or folder, in a guest.
+
+    ARGUMENTS go to pytest, for example `-k trunk` or `tests/netns/test_trunk.py`.
+    """
     pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
-    return boot([*pytest, *(arguments or ("tests/vm",))], folder=PROJECT, **options)
+    chosen = any((PROJECT / word.partition("::")[0]).exists() for word in arguments)
+    return boot([*pytest, *arguments, *(() if chosen else ("tests/vm",))], folder=PROJECT, **options)
 
 
 def boot(

@@ -299,7 +299,7 @@ def every_option(both: Both) -> None:
 
 
 MUTANTS = {
-    "the GRE checksum": Mutant("decapsulate.h", "% sizeof(bytes);", "* 0;"),
+    "the GRE checksum": Mutant("decapsulate.h", "% SUMMED_AT_ONCE;", "* 0;"),
     "what a checksum is worth": Mutant("decapsulate.h", "has_checksum && !gre_sums_up(skb, start)", "0"),
     "the place of the key": Mutant("decapsulate.h", "(has_checksum ? GRE_OPTION : 0)", "0"),
     "the sequence number": Mutant("decapsulate.h", "(options & GRE_SEQUENCE ? GRE_OPTION : 0)", "0"),
