@@ -15,7 +15,7 @@ from experiments.base import Context
 from experiments.probes import Kind, probe, tagged, untagged
 from experiments.results import Check, Measurement, Outcome, Sample
 from experiments.watch import Sighting, Watch, packet_socket, uplinks, vm_ports
-from nvgre_node.choices import UnknownUnicast
+from nvgre_node.choices import Carries, Neighbours, RecordType, UnknownUnicast
 from nvgre_node.net import NvgreNet
 from nvgre_node.outer import outer_of
 from nvgre_node.policy import Policy, Vm
@@ -74,17 +74,32 @@ def expected(policy: Policy, sent: Probe) -> Audience:
     """Who must hear a probe, by the tenants' subnets alone: what the lookup records say is what is being tested."""
     subnet = policy.subnet(sent.source.subnet)
     neighbours = [vm for vm in policy.vms if vm.subnet == subnet.name and vm != sent.source]
+    nve = policy.nve(sent.source.host)
     known = {vm.mac for vm in (sent.source, *neighbours)}
-    floods = policy.nve(sent.source.host).unknown is UnknownUnicast.FLOOD and sent.destination.mac not in known  # B6
+    floods = nve.unknown is UnknownUnicast.FLOOD and sent.destination.mac not in known  # B6
     for_all = sent.kind.is_flooded or floods
     hearers = [vm for vm in neighbours if for_all or vm.mac == sent.destination.mac]
-    members = {vm.host for vm in (neighbours if for_all else hearers)} - {sent.source.host}
+    if (sent.kind is Kind.RAW and nve.carries is Carries.IP) or _stays_at_its_nve(policy, sent):
+        hearers = []
+    members = {vm.host for vm in hearers} - {sent.source.host}
     hosts = sorted({sent.source.host, *members}) if members else []
     copies = Counter(dict.fromkeys(members, 1) | ({sent.source.host: len(members)} if members else {}))
     return Audience(
         tuple(sorted(vm.name for vm in hearers)),
         tuple(_times(f"{host} VSID {subnet.vsid}", copies[host]) for host in hosts),
     )
+
+
+def _stays_at_its_nve(policy: Policy, sent: Probe) -> bool:
+    """Whether a proxy for neighbours deals with an ARP request itself: it knows the answer, or that there is none (S2).
+
+    Else it goes to everybody in the subnet, for a VM of which nobody knows the CA may have it.
+    """
+    if sent.kind is not Kind.ARP or policy.nve(sent.source.host).neighbours is not Neighbours.PROXY:
+        return False
+    own = [vm for vm in policy.vms if vm.subnet == sent.source.subnet]
+    known = any(vm.ca() == sent.destination.ca() for vm in own if vm.record is not RecordType.L2ONLY)
+    return known or all(vm.record is not RecordType.L2ONLY for vm in own)
 
 
 def observed(sent: Probe, sightings: Iterable[Sighting], vms: set[str]) -> Audience:

@@ -13,8 +13,10 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from nvgre_node import packet
+from nvgre_node.gateway import PhysicalSegment
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import NamespacedNode, TenantVM
+from nvgre_node.server import Server
 
 
 class Located(Protocol):
@@ -65,6 +67,19 @@ def vm_ports(net: NvgreNet) -> list[Place]:
 def uplinks(net: NvgreNet) -> list[Place]:
     """Everything that passes between provider hosts and the underlay, in both directions."""
     return [Place(host, name, incoming_only=False) for host in net.provider_hosts for name in host.uplinks]
+
+
+def legs(net: NvgreNet) -> list[Place]:
+    """Everything that passes between gateways and physical networks, in both directions."""
+    segments = [node for node in net.hosts if isinstance(node, PhysicalSegment)]
+    return [Place(segment, name, incoming_only=False) for segment in segments for name in segment.legs]
+
+
+def server_links(net: NvgreNet) -> list[Place]:
+    """Everything that passes between servers without an NVE and the hosts that have it, tags and all."""
+    servers = {node.name for node in net.hosts if isinstance(node, Server)}
+    ports = [(host, name) for host in net.provider_hosts for name in host.policy.interfaces if name in servers]
+    return [Place(host, name, incoming_only=False) for host, name in ports]
 
 
 def packet_socket(place: Spot, *, stamped: bool = False) -> socket.socket:

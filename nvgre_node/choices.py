@@ -98,6 +98,24 @@ class RecordType(StrEnum):
     """CA and MAC of a gateway: any other CA may be behind it."""
 
 
+class GatewayMode(StrEnum):
+    """What a gateway does with what passes between a tenant and a physical network (RFC 7637 sections 4.6 and 4.7)."""
+
+    NAT = "nat"
+    """Translates the tenant's addresses to its own (X5)."""
+    FORWARD = "forward"
+    """Routes packets as they are."""
+    SITE_TO_SITE = "site_to_site"
+    """Tunnels them to the tenant's own site (X1, X3)."""
+
+
+class Transport(StrEnum):
+    """A protocol with ports."""
+
+    TCP = "tcp"
+    UDP = "udp"
+
+
 class Ecn(StrEnum):
     """What an NVE writes into the outer ECN field (RFC 6040 section 4.1): normal mode, or compatibility mode.
 
@@ -114,3 +132,47 @@ class Vendor(StrEnum):
 
     OURS = "ours"
     OTHER = "other"
+
+
+class Carries(StrEnum):
+    """What an NVE carries of its VMs: any Ethernet frame (I1), or IP and ARP alone, as Windows Server 2012 R2 does."""
+
+    ETHERNET = "ethernet"
+    IP = "ip"
+
+
+class Deviation(StrEnum):
+    """What known implementations do against the rules, each of them wrong: for learners, and to be found.
+
+    The order is that of `enum deviation` in `dataplane/bpf/policy.h`. Which implementation does what is in
+    `nvgre_node.deviations`; docs/deviations.md says which row each breaks.
+    """
+
+    KEEPS_TAGS = "keeps_tags"
+    """802.1Q tags of VMs' frames stay on, up to four of them, and nothing behind a tag is looked at (I4, I5)."""
+    DELIVERS_TAGS = "delivers_tags"
+    """Inner frames with a tag are delivered as they are (I6, I7)."""
+    TAKES_CHECKSUMS = "takes_checksums"
+    """C is allowed, and the checksum must be right (G11)."""
+    TAKES_SEQUENCE_NUMBERS = "takes_sequence_numbers"
+    """S is allowed, and the sequence number is skipped (G11)."""
+    REFUSES_RESERVED_BITS = "refuses_reserved_bits"
+    """Bits 6 to 12 must be zero, instead of being ignored (G13)."""
+    EXACT_KEYS = "exact_keys"
+    """All 32 bits of the key identify a virtual subnet, so that no FlowID but 0 gets through (G10)."""
+    HIDES_CE = "hides_ce"
+    """An inner CE becomes an outer ECT(0), as RFC 3168 had it (O8)."""
+    IGNORES_ECT1 = "ignores_ect1"
+    """An outer ECT(1) does not reach an inner ECT(0), as in RFC 3168 (O8)."""
+    CLEARS_DF = "clears_df"
+    """Outer IPv4 headers allow fragments (F5)."""
+    REPEATS_ID = "repeats_id"
+    """The ID of every outer IPv4 header is 1, be there fragments or not (O8)."""
+
+
+class Implementation(StrEnum):
+    """Whose deviations an NVE may imitate (`nvgre_node.deviations`)."""
+
+    OVS = "ovs"
+    GRETAP = "gretap"
+    DASH = "dash"

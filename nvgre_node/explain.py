@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from nvgre_node import acl, routing
 from nvgre_node.acl import Direction
-from nvgre_node.choices import PaChoice, RecordType
+from nvgre_node.choices import GatewayMode, PaChoice, RecordType
 from nvgre_node.groups import group_mac
 from nvgre_node.policy import Address, LookupRecord, Policy, UnknownNameError, Vm
 from nvgre_node.routing import ROUTER_MAC
@@ -48,7 +48,8 @@ def explain(policy: Policy, source: str, destination: str) -> tuple[Step, ...]:
     reason = _elsewhere(policy, sender, target) or behind or "U1, T8"
     found = Step(asked, f"{record.vm}, MAC {record.mac}, PA {record.pa}", reason)
     entering = _acl_step(policy, policy.vm(record.vm), Direction.IN, sender, target)
-    return port, *leaving, found, *_crossing(policy, sender, record), _arrival(policy, sender, record), *entering
+    way = (*_crossing(policy, sender, record), _arrival(policy, sender, record), *entering)
+    return port, *leaving, found, *way, *_outside(policy, policy.vm(record.vm), target)
 
 
 def _arrival(policy: Policy, sender: Vm, record: LookupRecord) -> Step:
@@ -87,6 +88,27 @@ def _explain_routed(policy: Policy, sender: Vm, ca: Address) -> Iterator[Step]:
     yield from _crossing(policy, sender, record)
     yield _arrival(policy, sender, record)
     yield from _acl_step(policy, policy.vm(record.vm), Direction.IN, sender, ca)
+    yield from _outside(policy, policy.vm(record.vm), ca)
+
+
+def _outside(policy: Policy, gateway: Vm, target: Address) -> Iterator[Step]:
+    """What a gateway does with a packet to an address that is not its tenant's (X5)."""
+    inside = [p for s in policy.subnets if s.tenant == policy.tenant_of(gateway) for p in s.prefixes]
+    leg = gateway.leg
+    if leg is None or any(target in prefix for prefix in inside):
+        return
+    tunnelled = leg.mode is GatewayMode.SITE_TO_SITE
+    own = leg.addresses[0].ip if tunnelled else leg.address(target.version)
+    what, way = f"gateway {gateway.name}", f"out to {leg.to} by {leg.mode}"
+    if own is None:
+        yield Step(what, f"none: no IPv{target.version} address in {leg.to}", "X5")
+    elif leg.mode is GatewayMode.NAT:
+        yield Step(what, f"{way}: its source is {own} there", "X5: answers to that address find their VM")
+    elif tunnelled:
+        at = ", ".join(str(end.ip) for end in policy.physical_network(leg.to).at)
+        yield Step(what, f"{way}: in a tunnel, {own} -> {at}", "X1, X3: what is between sees the tunnel alone")
+    else:
+        yield Step(what, f"{way}: unchanged", f"D5: {leg.to} has a route back by way of {own}")
 
 
 def _acl_step(policy: Policy, owner: Vm, direction: Direction, sender: Vm, target: Address) -> tuple[Step, ...]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import ip_address
 from socket import AF_INET, AF_INET6
 from typing import Any
 
@@ -24,11 +24,11 @@ from nvgre_node.fabric import MulticastRoute, Multipath, Route
 from nvgre_node.multicast import multicast_router
 from nvgre_node.multipath import Spreading
 from nvgre_node.namespace import NUD_VALID, netlink
-from nvgre_node.policy import Address, LookupRecord, Network, NvePolicy, Vm
+from nvgre_node.outside import DEFAULT
+from nvgre_node.policy import Address, LookupRecord, NvePolicy, Vm
 from nvgre_node.run import Run, process_run
 
 _IFA_F_NODAD = 0x02
-_DEFAULT: dict[int, Network] = {4: IPv4Network((0, 0)), 6: IPv6Network((0, 0))}
 _NTF_USE = 0x01
 _NTF_EXT_MANAGED = 0x01
 
@@ -132,10 +132,11 @@ class NamespacedNode(Node):
             index = ip.link_lookup(ifname=interface)[0]
             own = {"flags": _IFA_F_NODAD} if ":" in ip_address else {}
             ip.addr("add", index=index, address=ip_address, prefixlen=int(prefix), **own)
-        if ":" not in ip_address and not self.nameToIntf[interface].ip:
-            self.nameToIntf[interface].ip, self.nameToIntf[interface].prefixLen = ip_address, prefix
+        known = self.nameToIntf.get(interface)
+        if known and ":" not in ip_address and not known.ip:
+            known.ip, known.prefixLen = ip_address, prefix
 
-    def set_routes(self, routes: Sequence[Route]) -> None:
+    def set_routes(self, routes: Iterable[Route]) -> None:
         """Adds static routes; one with several next hops has them at equal cost."""
         with self.inside(), netlink() as ip:
             for route in routes:
@@ -210,7 +211,7 @@ class TenantVM(NamespacedNode):
             for address in own.cas if own.vid is None else ():
                 self.set_address(self.INTERFACE, str(address))
         self._add_vlans([own for own in vms if own.vid is not None])
-        self.set_routes([Route(_DEFAULT[gateway.version], gateway) for gateway in gateways])
+        self.set_routes([Route(DEFAULT[gateway.version], gateway) for gateway in gateways])
         return {}
 
     def _settle(self, interface: str) -> None:

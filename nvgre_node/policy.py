@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from nvgre_node import routing
 from nvgre_node.acl import Rule
 from nvgre_node.choices import (
     TTL_DEFAULT,
+    Carries,
+    Deviation,
     Dscp,
     Ecn,
     FlowIds,
@@ -33,6 +35,9 @@ from nvgre_node.errors import BadInputError
 from nvgre_node.groups import NO_GROUPS, SubnetGroups, ascending
 from nvgre_node.routing import Route, RouterInterface, RoutingDomain
 from nvgre_node.wire import octets
+
+if TYPE_CHECKING:
+    from nvgre_node.outside import Leg, PhysicalNetwork
 
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
@@ -60,12 +65,21 @@ class VirtualSubnet:
 
 
 @dataclass(frozen=True)
+class Behind:
+    """Where a machine is that its NVE does not see: behind the trunk port of that name, under a VLAN id (T3, D5)."""
+
+    port: str
+    vid: int
+
+
+@dataclass(frozen=True)
 class Vm:
     """A tenant VM: one port of one provider host, in one virtual subnet. `name` is also the port's interface name.
 
     A VM on a trunk port (I5) is one of these for each of its VLANs, called NAME.VID, and one for its untagged frames,
     if it sends such. `pa` pins it to one of its host's PAs (O6). `cas` are what the VM has; whether the policy knows
-    them says `record`.
+    them says `record`. `leg` makes it a gateway.
+    `behind` says that not its own port leads to the NVE, but that of a server which has none.
     """
 
     name: str
@@ -77,6 +91,8 @@ class Vm:
     record: RecordType = RecordType.STATIC
     vid: int | None = None
     acl: tuple[Rule, ...] = ()
+    leg: Leg | None = None
+    behind: Behind | None = None
 
     @property
     def node(self) -> str:
@@ -96,7 +112,7 @@ class Nve:
     the priority (PCP) of the outermost tag that a VM's frame loses choose the outer DSCP; others are up to `dscp` (I5).
     `learning` is how many seconds an NVE keeps what it learnt from packets of where a MAC address is that no record
     knows (T8); 0: none. `vlan` is the VLAN id of its uplink, or None (O4). `dataplane`
-    is what implements it, or None where the network decides.
+    is what implements it, or None where the network decides. `deviations` are what it does wrong.
     """
 
     host: str
@@ -118,6 +134,8 @@ class Nve:
     learning: int = 0
     vlan: int | None = None
     dataplane: str | None = None
+    carries: Carries = Carries.ETHERNET
+    deviations: frozenset[Deviation] = frozenset()
 
     def pas_of(self, version: int) -> tuple[Address, ...]:
         """Its PAs of an IP version."""
@@ -154,7 +172,8 @@ class Port:
     None where they are untagged.
 
     `pa` is that of the VM: what it sends has this source PA, where the destination's has the same IP version. `any_ca`
-    says that its VM may have, or have behind it, CAs that no record knows.
+    says that its VM may have, or have behind it, CAs that no record knows. `owner` is that VM where the interface is
+    called otherwise.
     """
 
     interface: str
@@ -165,11 +184,12 @@ class Port:
     any_ca: bool = False
     vid: int | None = None
     acl: tuple[Rule, ...] = ()
+    owner: str = ""
 
     @property
     def name(self) -> str:
-        """The name of its VM: on a trunk port NAME.VID."""
-        return self.interface if self.vid is None else f"{self.interface}.{self.vid}"
+        """The name of its VM: on a trunk port of its own NAME.VID."""
+        return self.owner or (self.interface if self.vid is None else f"{self.interface}.{self.vid}")
 
     @property
     def sources(self) -> tuple[Address, ...]:
@@ -263,13 +283,17 @@ class NvePolicy:
 
 @dataclass(frozen=True)
 class Policy:
-    """The whole policy of a network. `overrides` replace the records that the placement of the VMs implies."""
+    """The whole policy of a network. `overrides` replace the records that the placement of the VMs implies.
+
+    `outside` are the physical networks that gateways lead to.
+    """
 
     nves: tuple[Nve, ...]
     subnets: tuple[VirtualSubnet, ...]
     vms: tuple[Vm, ...]
     overrides: tuple[LookupRecord, ...] = field(default=())
     routing: tuple[RoutingDomain, ...] = ()
+    outside: tuple[PhysicalNetwork, ...] = ()
 
     def vm(self, name: str) -> Vm:
         """The VM of a name, else UnknownNameError."""
@@ -283,6 +307,15 @@ class Policy:
             found[vm.node] = (*found.get(vm.node, ()), vm)
         return found
 
+    @cached_property
+    def servers(self) -> Mapping[str, tuple[Vm, ...]]:
+        """The VMs of each server that has no NVE."""
+        found: dict[str, tuple[Vm, ...]] = {}
+        for vm in self.vms:
+            if vm.behind:
+                found[vm.behind.port] = (*found.get(vm.behind.port, ()), vm)
+        return found
+
     def nve(self, host: str) -> Nve:
         """The NVE of a provider host, else UnknownNameError."""
         return _named("provider host", host, {nve.host: nve for nve in self.nves})
@@ -290,6 +323,10 @@ class Policy:
     def subnet(self, name: str) -> VirtualSubnet:
         """The virtual subnet of a name, else UnknownNameError."""
         return _named("virtual subnet", name, {subnet.name: subnet for subnet in self.subnets})
+
+    def physical_network(self, name: str) -> PhysicalNetwork:
+        """The physical network of a name, else UnknownNameError."""
+        return _named("physical network", name, {network.name: network for network in self.outside})
 
     def vsid_of(self, vm: Vm) -> int:
         """The VSID of the virtual subnet that a VM's port is in."""
@@ -381,7 +418,8 @@ class Policy:
     def _port(self, vm: Vm) -> Port:
         any_ca = vm.record in {RecordType.L2ONLY, RecordType.GATEWAY_WILDCARD}
         cas, rules = tuple(ca.ip for ca in vm.cas), tuple(rule for _, rule in self.acl_of(vm))
-        return Port(vm.node, self.vsid_of(vm), self.pa_of(vm), vm.mac, cas, any_ca, vm.vid, rules)
+        interface, vid, owner = (vm.behind.port, vm.behind.vid, vm.name) if vm.behind else (vm.node, vm.vid, "")
+        return Port(interface, self.vsid_of(vm), self.pa_of(vm), vm.mac, cas, any_ca, vid, rules, owner)
 
     def acl_of(self, vm: Vm) -> tuple[tuple[str, Rule], ...]:
         """The rules of a VM's port, in the order in which they are tried: its own, then its subnet's; each by name."""

@@ -27,6 +27,7 @@ VERBS = {
     "show": "Counters of the networks that run now.",
     "doctor": "What this machine can do.",
     "clean": "Remove what crashed runs left, and nothing else.",
+    "vm": "Commands, a shell and tests in a guest with a stock kernel.",
     "mn": "Mininet's own mn, with this project's classes at hand.",
 }
 

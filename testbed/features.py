@@ -50,7 +50,9 @@ FEATURES = (
     Feature("ip", "every network", _program("ip"), "apt-get install iproute2"),
     Feature("iperf3", "throughput", _program("iperf3"), "apt-get install iperf3"),
     Feature("ethtool", "throughput, model, ovs", _program("ethtool"), "apt-get install ethtool"),
-    Feature("nft", "ecmp, conformance, multipath: key", _program("nft"), "apt-get install nftables"),
+    Feature("nft", "ecmp, conformance, multipath: key, gateways", _program("nft"), "apt-get install nftables"),
+    Feature("wg", "site_to_site", _program("wg"), "apt-get install wireguard-tools"),
+    Feature("wireguard-go", "site_to_site", _program("wireguard-go"), "apt-get install wireguard-go"),
     Feature("ping", "ping()", _program("ping"), "apt-get install iputils-ping"),
     Feature("tshark", "one test", _program("tshark"), "apt-get install tshark"),
 )

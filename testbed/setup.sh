@@ -7,7 +7,11 @@ log=$home/build/setup.log
 
 # What each is for: CONTRIBUTING.md, "What we depend on".
 packages="ca-certificates clang ethtool git iperf3 iproute2 iputils-ping libbpf1 libbpf-dev linux-libc-dev
-    mininet mount nftables openvswitch-switch procps python3 python3-venv tcpdump tshark util-linux"
+    kmod mininet mount nftables openvswitch-switch procps python3 python3-venv tcpdump tshark util-linux
+    wireguard-go wireguard-tools"
+case $(dpkg --print-architecture 2>/dev/null || :) in
+amd64 | i386) packages="$packages user-mode-linux" ;; # what `./nvgre vm` boots; there is none for others
+esac
 
 fail() {
     echo "nvgre: $1" >&2

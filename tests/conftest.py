@@ -32,3 +32,11 @@ def is_one_file(arguments: list[str]) -> bool:
     """Whether pytest's arguments name tests of but one file."""
     files = {argument.partition("::")[0] for argument in arguments}
     return len(files) == 1 and files.pop().endswith(".py")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says what guests ran, for the tests that ran tests in one."""
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        for name, value in getattr(report, "user_properties", ()):
+            if name == "in a guest" and report.when == "call":
+                terminalreporter.write_line(f"{report.nodeid}: in a guest: {value}")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from nvgre_node.acl import MAX_RULES
 from nvgre_node.groups import group_mac
 from nvgre_node.policy import Address
-from topologies import fabric_checks, routing_checks, values
+from topologies import fabric_checks, gateway_checks, routing_checks, server_checks, values
 from topologies.facts import Facts, Subnet, Vm
 from topologies.problems import Finding, Path, did_you_mean
 from topologies.repeats import repeats
@@ -24,7 +24,9 @@ Rule = Callable[[Facts], Iterator[Finding]]
 
 def check(facts: Facts) -> list[Finding]:
     """Everything that breaks a rule, rule by rule."""
-    return [finding for rule in (*RULES, *routing_checks.RULES, *fabric_checks.RULES) for finding in rule(facts)]
+    tenants = (*RULES, *routing_checks.RULES, *gateway_checks.RULES, *server_checks.RULES)
+    rules = (*tenants, *fabric_checks.RULES)
+    return [finding for rule in rules for finding in rule(facts)]
 
 
 def there_is_a_vm(facts: Facts) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
+from nvgre_node.choices import Transport
 from nvgre_node.policy import Address, Interface, Network
 from nvgre_node.wire import OVERHEAD
 from topologies import values
@@ -49,7 +50,7 @@ class Subnet:
 
 @dataclass(frozen=True)
 class Vm:
-    """A VM as written; on a trunk port, what it is under one VLAN id."""
+    """A VM as written; on a trunk port, what it is under one VLAN id. On a server, `host` is that server's."""
 
     name: str
     tenant: str
@@ -63,6 +64,8 @@ class Vm:
     vid: int | None = None
     says: frozenset[str] = frozenset()
     rules: int = 0
+    server: str | None = None
+    vlan: int | None = None
 
     @property
     def path(self) -> Path:
@@ -78,6 +81,31 @@ class Vm:
     def node(self) -> str:
         """The machine that it is."""
         return self.name.partition(".")[0]
+
+
+@dataclass(frozen=True)
+class Forwarding:
+    """A forwarded port as written."""
+
+    transport: str | None
+    port: int | None
+    to: Address | None
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A VM's leg outside as written. `path` is where it stands."""
+
+    vm: Vm
+    to: str | None
+    mode: str | None
+    addresses: Pas
+    forwarded: tuple[Forwarding, ...]
+
+    @property
+    def path(self) -> Path:
+        """Where it stands."""
+        return *self.vm.home, "gateway"
 
 
 @dataclass(frozen=True)
@@ -119,6 +147,21 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class Site:
+    """What makes a physical network a tenant's site, as written."""
+
+    name: str
+    behind: str | None
+    at: Pas
+    says: frozenset[str]
+
+    @property
+    def path(self) -> Path:
+        """Where it stands."""
+        return "outside", self.name
+
+
+@dataclass(frozen=True)
 class Facts:
     """A whole file. `links` keeps an unusable link as None, so that an index is that of the file."""
 
@@ -133,6 +176,10 @@ class Facts:
     routing: tuple[Routing, ...] = ()
     vlans: dict[str, int] = field(default_factory=dict)
     multipath: tuple[str, ...] = ()
+    outside: dict[str, Pas] = field(default_factory=dict)
+    gateways: tuple[Gateway, ...] = ()
+    sites: tuple[Site, ...] = ()
+    servers: dict[str, str | None] = field(default_factory=dict)
 
     @cached_property
     def overhead(self) -> int:
@@ -184,7 +231,10 @@ def read(data: dict[str, Any]) -> Facts:
     """Takes what it can from a file's data; never fails."""
     tenants, hosts = _mapping(data.get("tenants")), _mapping(data.get("hosts"))
     vlans = {name: values.usable(values.vid, _mapping(host).get("vlan")) for name, host in hosts.items()}
+    tenants = _mapping(data.get("tenants"))
+    servers = {name: _text(_mapping(own).get("host")) for name, own in _mapping(data.get("servers")).items()}
     return Facts(
+        servers=servers,
         mtus=_mtus(_mapping(data.get("mtu"))),
         hosts={name: _each(values.pa, _mapping(host), "pa") for name, host in hosts.items()},
         vlans={name: vid for name, vid in vlans.items() if vid},
@@ -202,13 +252,43 @@ def read(data: dict[str, Any]) -> Facts:
         vms=tuple(
             vm
             for tenant, parts in tenants.items()
-            for name, part in _mapping(_mapping(parts).get("vms")).items()
-            for vm in _vms(name, tenant, _mapping(part))
+            for name, part in _vm_parts(parts)
+            for vm in _placed(_vms(name, tenant, part), servers, _mapping(data.get("hosts")))
         ),
         routing=tuple(_routing(tenant, _mapping(parts)) for tenant, parts in tenants.items()),
         multipath=tuple(_mapping(data.get("multipath"))),
+        outside={
+            name: _each(values.pa, _mapping(part), "address") for name, part in _mapping(data.get("outside")).items()
+        },
+        sites=tuple(
+            Site(name, _text(part.get("behind")), _each(values.pa, part, "at"), frozenset(part))
+            for name, part in ((name, _mapping(own)) for name, own in _mapping(data.get("outside")).items())
+            if part.keys() & {"behind", "at"}
+        ),
+        gateways=tuple(
+            _gateway(vm, _mapping(part.get("gateway")))
+            for tenant, parts in tenants.items()
+            for name, part in _vm_parts(parts)
+            for vm in [next(iter(_vms(name, tenant, part)))]
+            if isinstance(part.get("gateway"), dict)
+        ),
         faults=tuple(_fault(index, _mapping(part)) for index, part in enumerate(_list(data.get("faults")))),
     )
+
+
+def _vm_parts(tenant: object) -> list[tuple[str, dict[str, Any]]]:
+    return [(name, _mapping(part)) for name, part in _mapping(_mapping(tenant).get("vms")).items()]
+
+
+def _gateway(vm: Vm, part: dict[str, Any]) -> Gateway:
+    forwarded = tuple(map(_forwarding, map(_mapping, _list(part.get("forward")))))
+    return Gateway(vm, _text(part.get("to")), _text(part.get("mode")), _each(values.pa, part, "address"), forwarded)
+
+
+def _forwarding(part: dict[str, Any]) -> Forwarding:
+    to = values.usable(values.endpoint, part.get("to"))
+    transport = _text(part.get("transport", Transport.TCP.value))
+    return Forwarding(transport, values.usable(values.port, part.get("port")), to[0] if to else None)
 
 
 def _links(value: object) -> tuple[tuple[str, str] | None, ...]:
@@ -244,11 +324,20 @@ def _vms(name: str, tenant: str, part: dict[str, Any]) -> Iterator[Vm]:
     vlans = trunk if isinstance(trunk, dict) else {}
     vids = {vid: _mapping(vlan) for vid, vlan in vlans.items() if values.usable(values.vid, vid) is not None}
     if not vids or part.get("subnet") is not None or part.get("ca") is not None:
-        yield replace(_vm(name, tenant, part), says=frozenset(part))
+        own_vid = values.usable(values.vid, part.get("vlan"))
+        yield replace(_vm(name, tenant, part), says=frozenset(part), vlan=own_vid)
     made = None if part.get("mac") is not None else _made_mac([part, *vids.values()])
     for vid, vlan in vids.items():
         own = {"mac": made, **part, "ca": None, "subnet": None, **vlan}
         yield replace(_vm(f"{name}.{vid}", tenant, own), vid=vid, has_own_mac=own["mac"] is not None)
+
+
+def _placed(vms: Iterator[Vm], servers: dict[str, str | None], hosts: dict[str, Any]) -> Iterator[Vm]:
+    """VMs on servers are where the servers' NVEs are, if that is known."""
+    for vm in vms:
+        server = vm.host if vm.host in servers and vm.host not in hosts else None
+        host = servers.get(server or "")
+        yield replace(vm, host=host if host in hosts else None, server=server) if server else vm
 
 
 def _made_mac(parts: Sequence[dict[str, Any]]) -> str | None:

@@ -12,7 +12,7 @@ from nvgre_node.errors import BadInputError
 Path = tuple[str | int, ...]
 """The way from the top of the file to a value: keys of mappings and indices of lists."""
 
-NAMES_LISTED = 12
+NAMES_LISTED = 16
 NAMES_COMPARED = 200
 
 _short = reprlib.Repr()

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nvgre_node.acl import Rule
+from nvgre_node.choices import RecordType
+from nvgre_node.deviations import IMITATIONS, Imitation
 from nvgre_node.fabric import Attachment, Fabric, FabricLink, Multipath
 from nvgre_node.groups import SubnetGroups
-from nvgre_node.policy import Address, Interface, Network, Nve, Policy, VirtualSubnet, Vm
+from nvgre_node.outside import PhysicalNetwork
+from nvgre_node.policy import Address, Behind, Interface, Network, Nve, Policy, VirtualSubnet, Vm
 from nvgre_node.routing import CustomerRoute, RoutingDomain
 from nvgre_node.wire import OVERHEAD
-from topologies.schema import RulePart, ScenarioPart
+from topologies.schema import HostPart, NvePart, RulePart, ScenarioPart
 from topologies.values import DEFAULT, made_mac
 
 if TYPE_CHECKING:
@@ -99,10 +102,7 @@ def build(part: ScenarioPart, path: Path, sha256: str) -> Scenario:
 
 def _policy(part: ScenarioPart) -> Policy:
     policy = Policy(
-        nves=tuple(
-            Nve(name, tuple(host.pa), **host.model_dump(exclude={"pa"}), **dict(part.nve))
-            for name, host in part.hosts.items()
-        ),
+        nves=tuple(_nve(name, host, part.nve) for name, host in part.hosts.items()),
         subnets=tuple(
             VirtualSubnet(
                 name,
@@ -117,10 +117,26 @@ def _policy(part: ScenarioPart) -> Policy:
         ),
         vms=tuple(_vms(part)),
         routing=tuple(_routing(part)),
+        outside=tuple(
+            PhysicalNetwork(name, tuple(own.address), own.behind or "", tuple(own.at))
+            for name, own in part.outside.items()
+        ),
     )
     for fault in part.faults:
         policy = policy.pointing_to(policy.vm(fault.record_of), policy.vm(fault.points_to))
     return policy
+
+
+def _nve(name: str, host: HostPart, nve: NvePart) -> Nve:
+    """The NVE of a host: what an implementation chooses counts where the scenario says nothing itself."""
+    says_itself = host.imitate is not None or host.deviations is not None
+    imitate, deviations = (host.imitate, host.deviations or []) if says_itself else (nve.imitate, nve.deviations)
+    imitated = IMITATIONS[imitate] if imitate else Imitation(frozenset())
+    choices = {key: value for key, value in nve if key not in {"deviations", "imitate"}}
+    choices |= {key: value for key, value in imitated.choices.items() if key not in nve.model_fields_set}
+    all_of_them = imitated.deviations.union(deviations)
+    choices |= host.model_dump(include={"vendor", "vlan", "dataplane"})
+    return Nve(name, tuple(host.pa), deviations=all_of_them, **choices)
 
 
 def _routing(part: ScenarioPart) -> Iterator[RoutingDomain]:
@@ -137,11 +153,15 @@ def _vms(part: ScenarioPart) -> Iterator[Vm]:
                 places[None] = vm.subnet, vm.ca
             for vid, vlan in (vm.trunk or {}).items():
                 places[vid] = vlan.subnet, vlan.ca
+            host = part.servers[vm.host].host if vm.host in part.servers else vm.host
             mac = vm.mac or made_mac([ca for _, cas in places.values() for ca in cas])
             for place, (subnet, own) in places.items():
                 cas = tuple(_with_length(ca, tenant.subnets[subnet].prefixes) for ca in own)
                 called = name if place is None else f"{name}.{place}"
-                yield Vm(called, subnet, vm.host, mac, cas, vm.pa, vm.record, place, _rules(vm.acl))
+                leg = vm.gateway.leg() if vm.gateway else None
+                record = vm.record or (RecordType.GATEWAY_WILDCARD if leg else RecordType.STATIC)
+                behind = Behind(vm.host, vm.vlan) if vm.vlan is not None else None
+                yield Vm(called, subnet, host, mac, cas, vm.pa, record, place, _rules(vm.acl), leg, behind)
 
 
 def _rules(acl: list[RulePart]) -> tuple[Rule, ...]:

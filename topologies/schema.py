@@ -22,19 +22,25 @@ from nvgre_node.acl import ALL_PORTS, PORT_PROTOCOLS, Action, Direction, Rule
 from nvgre_node.choices import (
     MAX_PAS,
     TTL_DEFAULT,
+    Carries,
+    Deviation,
     Dscp,
     Ecn,
     FlowIds,
     Fragments,
+    GatewayMode,
+    Implementation,
     Neighbours,
     PaChoice,
     RecordType,
     SourceCheck,
     TooBig,
+    Transport,
     UnknownUnicast,
     Vendor,
 )
 from nvgre_node.fabric import Multipath
+from nvgre_node.outside import Leg, PortForwarding
 from nvgre_node.policy import Address, Interface, Network
 from topologies import values
 
@@ -61,6 +67,8 @@ OuterDscp = Annotated[Dscp, PlainValidator(values.dscp)]
 Learning = Annotated[int, PlainValidator(values.learning)]
 Protocol = Annotated[int | None, PlainValidator(values.protocol)]
 Ports = Annotated[tuple[int, int], PlainValidator(values.ports)]
+Port = Annotated[int, PlainValidator(values.port)]
+Endpoint = Annotated[tuple[Address, int], PlainValidator(values.endpoint)]
 Addresses = Annotated[Network, PlainValidator(values.addresses)]
 Link = Annotated[tuple[str, str], PlainValidator(values.link)]
 
@@ -78,7 +86,12 @@ def for_all(value: Any) -> Any:
 Pas = Annotated[list[Pa], BeforeValidator(one_or_many), Field(min_length=1, max_length=MAX_PAS)]
 
 
+Outside = Annotated[list[Pa], BeforeValidator(one_or_many), Field(min_length=1)]
+
+
 Cas = Annotated[list[Ca], BeforeValidator(one_or_many), Field(min_length=1)]
+
+Deviations = Annotated[list[Deviation], BeforeValidator(one_or_many)]
 
 
 Modes = Annotated[dict[str, Multipath], BeforeValidator(for_all)]
@@ -102,7 +115,11 @@ class MtuPart(Part):
 
 
 class NvePart(Part):
-    """What every NVE does where RFC 7637 leaves a choice: the fields of `policy.Nve` of these names."""
+    """What every NVE does where RFC 7637 leaves a choice: the fields of `policy.Nve` of these names.
+
+    `deviations` are what it does wrong; `imitate` is short for all that an implementation does otherwise
+    (`nvgre_node.deviations`), where what is written beside it says nothing else.
+    """
 
     flow_ids: FlowIds = FlowIds.FLOW
     too_big: TooBig = TooBig.TELL
@@ -118,6 +135,9 @@ class NvePart(Part):
     ecn: Ecn = Ecn.COPY
     pcp_to_dscp: dict[Pcp, PlainDscp] = Field(default={})
     learning: Learning = 0
+    carries: Carries = Carries.ETHERNET
+    deviations: Deviations = Field(default=[])
+    imitate: Implementation | None = None
 
 
 class HostPart(Part):
@@ -125,12 +145,15 @@ class HostPart(Part):
 
     `vlan` puts its uplink into a VLAN of the underlay: everything there has the outer tag (O4). `dataplane` is what
     implements its NVE, whatever the other hosts have.
+    What it says of deviations is about its own NVE, and takes the place of all that `nve` says of them.
     """
 
     pa: Pas = Field(examples=["pa: 192.168.1.10/24"])
     vendor: Vendor = Vendor.OURS
     vlan: Vid | None = None
     dataplane: Annotated[str | None, PlainValidator(values.dataplane)] = None
+    deviations: Deviations | None = None
+    imitate: Implementation | None = None
 
 
 class RulePart(Part):
@@ -190,11 +213,38 @@ class VlanPart(Part):
     ca: Cas = Field(examples=["ca: 10.1.1.11"])
 
 
+class ForwardPart(Part):
+    """A port of a gateway's outside address that leads to a port of a VM: `to` is the VM's CA with the port."""
+
+    port: Port = Field(examples=["port: 8080"])
+    to: Endpoint = Field(examples=["to: 10.1.1.11:80"])
+    transport: Transport = Transport.TCP
+
+    def forwarding(self) -> PortForwarding:
+        """The same as policy knows it."""
+        return PortForwarding(self.port, *self.to, self.transport)
+
+
+class GatewayPart(Part):
+    """What makes a VM a gateway: its leg in a physical network (`to`), the address there, and what passes (X5)."""
+
+    to: Reference = Field(examples=["to: NAME, one of outside"])
+    address: Outside = Field(examples=["address: 203.0.113.11/24"])
+    mode: GatewayMode = Field(examples=["mode: nat"])
+    forward: list[ForwardPart] = Field(default=[])
+
+    def leg(self) -> Leg:
+        """The same as policy knows it."""
+        return Leg(self.to, tuple(self.address), self.mode, tuple(part.forwarding() for part in self.forward))
+
+
 class VmPart(Part):
     """A tenant VM. Without `mac` it gets one made from its first CA; `pa` pins it to one of its host's PAs (O6).
 
     `record` says what the policy knows of it. `trunk` makes its port a trunk port (I5): a virtual subnet by VLAN id,
-    beside that of its untagged frames, or alone if it has no `subnet` and no `ca` of its own.
+    beside that of its untagged frames, or alone if it has no `subnet` and no `ca` of its own. `gateway` makes it the
+    tenant's way to a physical network; its record is then a `gateway_wildcard`. On a server instead of a host, `vlan`
+    is the VLAN id that tells it apart on the server's link (D5).
     """
 
     subnet: Annotated[str | None, PlainValidator(values.text)] = None
@@ -203,8 +253,10 @@ class VmPart(Part):
     trunk: Annotated[dict[Vid, VlanPart], Field(min_length=1)] | None = None
     mac: Mac | None = None
     pa: OwnPa | None = None
-    record: RecordType = RecordType.STATIC
+    record: RecordType | None = None
     acl: list[RulePart] = Field(default=[])
+    gateway: GatewayPart | None = None
+    vlan: Vid | None = None
 
 
 class RoutePart(Part):
@@ -227,6 +279,23 @@ class TenantPart(Part):
     vms: dict[VmName, VmPart] = Field(default={})
     router: StrictBool = False
     routes: list[RoutePart] = Field(default=[])
+
+
+class OutsidePart(Part):
+    """A physical network beyond the overlay: one segment, with a host that has this address, or these.
+
+    A tenant's own site is `behind` another, where its gateway is `at` an address (X1).
+    """
+
+    address: Outside = Field(examples=["address: 203.0.113.1/24"])
+    behind: Reference | None = None
+    at: Annotated[list[Pa], BeforeValidator(one_or_many)] = Field(default=[])
+
+
+class ServerPart(Part):
+    """A server without an NVE: a tagged link leads to the host, such as a top-of-rack switch, that has it (T3)."""
+
+    host: Reference = Field(examples=["host: NAME, one of the hosts"])
 
 
 class FaultPart(Part):
@@ -253,5 +322,7 @@ class ScenarioPart(Part):
     routers: dict[NodeName, dict[str, Pas]] = Field(default={})
     links: list[Link] = Field(default=[])
     multipath: Modes = Field(default={})
+    servers: dict[NodeName, ServerPart] = Field(default={})
+    outside: dict[NodeName, OutsidePart] = Field(default={})
     tenants: dict[Name, TenantPart] = Field(examples=["tenants: {red: {subnets: ..., vms: ...}}"], min_length=1)
     faults: list[FaultPart] = Field(default=[])

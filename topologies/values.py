@@ -43,6 +43,7 @@ _TAKEN = frozenset(
 _NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
 _PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
+_ENDPOINT = re.compile(r"(?:\[([^]]+)\]|([^:]+)):([0-9]{1,5})", re.ASCII)
 _PLAIN_LENGTH = re.compile(r"[^/]+/[0-9]{1,3}", re.ASCII)
 
 
@@ -321,6 +322,20 @@ def ports(value: object) -> tuple[int, int]:
     if not first <= last <= 65535:
         raise BadValueError(f"{show(value)} is neither a port nor a range of ports", hint)
     return first, last
+
+
+def port(value: object) -> int:
+    """One port."""
+    return _in_range(value, 1, 65535, "a port", "use 1 to 65535")
+
+
+def endpoint(value: object) -> tuple[Address, int]:
+    """A CA with a port."""
+    hint = "such as 10.1.1.11:80 or '[fd00::11]:80'"
+    found = _ENDPOINT.fullmatch(text(value))
+    if not found:
+        raise BadValueError(f"{show(value)} is not a CA with a port", hint)
+    return ca(found[1] or found[2]), port(int(found[3]))
 
 
 def addresses(value: object) -> Network:

@@ -27,6 +27,10 @@ _SCENARIO: Places = {
     ("tenants", "*", "routes", "*"): schema.RoutePart,
     ("tenants", "*", "subnets", "*", "acl", "*"): schema.RulePart,
     ("tenants", "*", "vms", "*", "acl", "*"): schema.RulePart,
+    ("tenants", "*", "vms", "*", "gateway"): schema.GatewayPart,
+    ("tenants", "*", "vms", "*", "gateway", "forward", "*"): schema.ForwardPart,
+    ("servers", "*"): schema.ServerPart,
+    ("outside", "*"): schema.OutsidePart,
     ("faults", "*"): schema.FaultPart,
 }
 

@@ -11,6 +11,7 @@ from experiments.conformance import (
     addressing,
     counting,
     foreign,
+    gateways,
     grouping,
     guarding,
     lacking,
@@ -19,6 +20,7 @@ from experiments.conformance import (
     monitoring,
     narrow,
     outer_tags,
+    racks,
     reaching,
     receiving,
     routing,
@@ -36,6 +38,8 @@ from experiments.conformance.journal import Journal
 from experiments.conformance.lab import Lab
 from experiments.conformance.rows import Finding
 from experiments.results import Measurement, Outcome, Sample, Verdict
+from nvgre_node.choices import Carries
+from nvgre_node.errors import BadInputError
 from nvgre_node.net import NvgreNet
 from topologies import Scenario
 
@@ -58,6 +62,10 @@ OTHERWISE: tuple[tuple[Variant, tuple[Tried, ...]], ...] = (
     (variants.guarded, guarding.GUARDING),
     (trunking.trunks, trunking.TRUNKING),
     (routing.joined, routing.ROUTING),
+    (gateways.translating, gateways.TRANSLATING),
+    (gateways.forwarding, gateways.FORWARDING),
+    (gateways.cross_premise, gateways.TUNNELLING),
+    (racks.racked, racks.RACKED),
     (variants.narrow, (narrow.inner_fragments, receiving.outer_fragments, narrow.path_mtu)),
     (spreading.by_inner, (spreading.flows,)),
     (spreading.by_key, (spreading.keyed_flows, spreading.flow_ids)),
@@ -74,13 +82,15 @@ def run(context: Context) -> Outcome:
     """Tries every row on the scenario, and on a variant of it those that need other settings; or all on a target.
 
     Raises:
-        BadInputError: the scenario has no two VMs of one virtual subnet on different provider hosts, or there is
-            nothing that answers where the target should be.
+        BadInputError: the scenario has no two VMs of one virtual subnet on different provider hosts, or its NVEs do
+            not carry the frames that rows are tried with, or nothing answers where the target should be.
     """
     if context.target:
         journal = Journal()
         return outcome(context, list(journal.follow(foreign.findings(context, context.target, journal))), journal)
     distant_pair(context.scenario.policy)
+    if any(nve.carries is not Carries.ETHERNET for nve in context.scenario.policy.nves):
+        raise BadInputError("conformance tries rows with frames that are not IP: leave `carries: ip` out for it")
     journal = Journal()
     tried = chain(_as_it_is(context, journal), on_variants(context, journal, OTHERWISE))
     own = capabilities(context)

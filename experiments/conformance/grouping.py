@@ -39,7 +39,7 @@ def apart(scenario: Scenario) -> Scenario:
 def _gathered(scenario: Scenario) -> Scenario:
     """The VMs of all other subnets are on the first pair's first host: its second has that one subnet alone."""
     policy, (first, _) = scenario.policy, distant_pair(scenario.policy)
-    vms = (vm if vm.subnet == first.subnet else replace(vm, host=first.host) for vm in policy.vms)
+    vms = (vm if vm.subnet == first.subnet else replace(vm, host=first.host, behind=None) for vm in policy.vms)
     return replace(scenario, policy=replace(policy, vms=tuple(vms)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +16,20 @@ from scapy.packet import Packet
 
 from experiments.base import distant_pair, distant_pairs
 from experiments.conformance.journal import Frame, Journal
-from experiments.conformance.peer import DEAD, NOBODY, QUIET_MS, Peer, Shot, mark, marks
+from experiments.conformance.peer import DEAD, NOBODY, QUIET_MS, Peer, Shot, is_marked, mark, marks
 from experiments.forks import fork
-from experiments.watch import Place, Sighting, Watch, packet_socket, uplinks, vm_ports
+from experiments.watch import Place, Sighting, Watch, legs, packet_socket, server_links, uplinks, vm_ports
+from nvgre_node.gateway import PhysicalSegment
 from nvgre_node.namespace import set_sysctl
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import ProviderHost, TenantVM
 from nvgre_node.outer import outer_of
+from nvgre_node.outside import OUTSIDE
 from nvgre_node.policy import Policy, Vm
+from nvgre_node.routing import ROUTER_MAC
 from nvgre_node.wire import octets
 
-__all__ = ["DEAD", "NOBODY", "QUIET_MS", "Lab", "Shot", "Uplink", "distinct", "is_icmp_error", "mark"]
+__all__ = ["DEAD", "NOBODY", "QUIET_MS", "Lab", "Shot", "Uplink", "distinct", "is_icmp_error", "is_marked", "mark"]
 
 _AT_ONCE = 32  # frames between two looks at the sockets, whose buffers are finite
 _PATIENCE, _IMPATIENCE = 3.0, 1.0  # seconds for a sound frame, which a busy machine may delay; once one was lost, less
@@ -71,6 +74,8 @@ class Lab(Peer):
         super().__init__(policy, distant_pair(policy), seed, journal)
         self.net = net
         self.uplinks = {host.name: Uplink.of(host) for host in net.provider_hosts}
+        self.legs = {place.interface: place for place in legs(net)}
+        self.server_links = {place.interface: place for place in server_links(net)}
         self.everything: list[Sighting] = []
         self.paths: tuple[str, ...] = ()  # the routers among which the way from sender to receiver parts, if it does
         self._patience = _PATIENCE
@@ -84,8 +89,10 @@ class Lab(Peer):
         parting = fork(self.net, self.net.topo.fabric, self.sender.host, self.policy.pa_of(self.receiver))
         self.paths = parting.names if parting else ()
         ways = parting.paths if parting else ()
-        self._watch = self._stack.enter_context(Watch([*ports, *uplinks(self.net), *ways]))
+        beyond = *self.legs.values(), *self.server_links.values()
+        self._watch = self._stack.enter_context(Watch([*ports, *uplinks(self.net), *ways, *beyond]))
         self._mouths = {place.node.name: self._stack.enter_context(packet_socket(place)) for place in ports}
+        self._outside = {leg: self._stack.enter_context(packet_socket(place)) for leg, place in self.legs.items()}
         self._underlay: dict[str, socket.socket] = {
             host: self._stack.enter_context(packet_socket(uplink.far)) for host, uplink in self.uplinks.items()
         }
@@ -105,7 +112,7 @@ class Lab(Peer):
 
     def port_mac(self, vm: Vm) -> str:
         """The MAC address of the host's end of a VM's port."""
-        return str(self.net[vm.host].interface_mac(vm.name))
+        return str(self.net[vm.host].interface_mac(vm.behind.port if vm.behind else vm.node))
 
     def outer_macs(self) -> tuple[str, str]:
         """Of the receiver's uplink: its far end, and its own."""
@@ -119,16 +126,36 @@ class Lab(Peer):
 
     # Sending
 
-    def say(self, *frames: Packet | bytes, vm: Vm | None = None, arriving_from: str = "") -> list[Shot]:
+    def say(
+        self, *frames: Packet | bytes, vm: Vm | None = None, arriving_from: str = "", answered: bool = False
+    ) -> list[Shot]:
         """A VM, the sender unless told otherwise, sends frames; each carries a mark.
 
-        `arriving_from` is the MAC address that they come from where they are heard, if that is not the VM's.
+        `arriving_from` is the MAC address that they come from where they are heard, if that is not the VM's. Where they
+        are to be `answered`, it listens until that VM hears each mark again.
         """
         own = vm or self.sender
         control = self._mouths[self.sender.name], bytes(self.ethernet() / mark())
+        awaited = {(own.node, found) for frame in frames for found in marks(bytes(frame))} if answered else set()
         sent = [bytes(frame) for frame in frames]
         origins = [octets(arriving_from) if arriving_from else frame[6:12] for frame in sent]
-        return self._shoot(self._mouths[own.name], sent, control, origins, f"sent:{own.name}")
+        return self._shoot(self._mouths[own.name], sent, control, origins, f"sent:{own.name}", awaited=awaited)
+
+    def call_in(self, gateway: Vm, packet: Packet, vm: Vm) -> Shot:
+        """A packet arrives from outside at a gateway's leg, and is to get to a VM; it carries a mark."""
+        control = self._mouths[self.sender.name], bytes(self.ethernet() / mark())
+        ends = {"src": self.leg_mac(gateway, far=True), "dst": self.leg_mac(gateway)}
+        sent = bytes(Ether(**ends) / packet)
+        awaited = {(vm.node, found) for found in marks(sent)}
+        mouth, place = self._outside[gateway.name], f"sent:outside-to-{gateway.name}"
+        return self._shoot(mouth, [sent], control, [octets(ROUTER_MAC)], place, awaited=awaited)[0]
+
+    def leg_mac(self, gateway: Vm, *, far: bool = False) -> str:
+        """The MAC address of a gateway's leg outside, or of the host that it meets there."""
+        segment = self.legs[gateway.name].node
+        if far and isinstance(segment, PhysicalSegment):
+            return segment.interface_mac(segment.segment)
+        return str(self.net[gateway.name].interface_mac(OUTSIDE))
 
     def inject(self, *packets: Packet | bytes, quiet_ms: float = QUIET_MS) -> list[Shot]:
         """Packets arrive from the underlay at the receiver's host; each carries a mark. Listens until all is quiet."""
@@ -171,8 +198,12 @@ class Lab(Peer):
         origins: Sequence[bytes],
         place: str,
         quiet_ms: float = QUIET_MS,
+        awaited: Collection[tuple[str, bytes]] = (),
     ) -> list[Shot]:
-        """Sends, and sorts what was seen; `origins` are the MAC addresses that the inner frames come from."""
+        """Sends, and sorts what was seen; `origins` are the MAC addresses that the inner frames come from.
+
+        `awaited` are further (node, mark) that are listened for, if they come at all.
+        """
         before, seen = self.net.dropped(), list[Sighting]()
         frames: list[Frame] = []
         for number, packet in enumerate(sent):
@@ -184,14 +215,17 @@ class Lab(Peer):
         control_mouth, sound = control
         frames.append(Frame(time.time(), place, sound, "sent behind it: a sound frame, which must arrive"))
         control_mouth.send(sound)
-        (awaited,) = marks(sound)
+        (own,) = marks(sound)
 
         def arrived(latest: list[Sighting]) -> bool:
-            return any(s.node == self.receiver.name and awaited in s.frame for s in latest)
+            return any(s.node == self.receiver.name and own in s.frame for s in latest)
 
-        seen += self._watch.until(arrived, self._patience) + self._watch.until_quiet(quiet_ms)
+        def complete(latest: list[Sighting]) -> bool:
+            return arrived(latest) and all(any(s.node == node and m in s.frame for s in latest) for node, m in awaited)
+
+        seen += self._watch.until(complete, self._patience) + self._watch.until_quiet(quiet_ms)
         self.everything += [sighting for sighting in seen if sighting.node not in self.paths]
-        self.journal.record([*frames, *_seen(seen, awaited, sent)])
+        self.journal.record([*frames, *_seen(seen, own, sent)])
         alive, reason = arrived(seen), ", ".join(drop.label for drop in self.net.dropped() - before)
         if not alive:
             self._patience = _IMPATIENCE
@@ -209,15 +243,19 @@ class Lab(Peer):
         out: dict[str, list[bytes]] = {host: [] for host in self.uplinks}
         into: dict[str, list[bytes]] = {host: [] for host in self.uplinks}
         passed = tuple(sighting.node for sighting in seen if sighting.node in self.paths)
+        outside: dict[str, list[bytes]] = {name: [] for name in (*self.legs, *self.server_links)}
         for sighting in seen:
             source = sighting.frame[6:12]
+            if sighting.interface in outside:
+                outside[sighting.interface].append(sighting.frame)
+                continue
             if (uplink := self.uplinks.get(sighting.node)) and is_icmp_error(sighting.frame):
                 continue
             if uplink:
                 (out if source == octets(uplink.mac) else into)[sighting.node].append(sighting.frame)
             elif source == origin and not is_icmp_error(sighting.frame):  # else it is an answer that quotes the frame
                 heard.append((sighting.node, sighting.frame))
-        return Shot(sent, alive, tuple(heard), out, into, reason, passed)
+        return Shot(sent, alive, tuple(heard), out, into, reason, passed, outside)
 
 
 def _present_cpu() -> int:

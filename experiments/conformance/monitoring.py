@@ -36,7 +36,8 @@ def monitored(lab: Lab) -> Iterator[Finding]:
     """D1: a passive monitor on each uplink accounts per VSID exactly what the NVEs count."""
     with ExitStack() as stack:
         monitors = {}
-        for host in lab.net.provider_hosts:
+        members = {vm.host for vm in lab.policy.vms if vm.subnet == lab.sender.subnet}  # the others get none of it
+        for host in (host for host in lab.net.provider_hosts if host.name in members):
             with host.inside():
                 monitors[host.name] = [stack.enter_context(Monitor(name)) for name in host.uplinks]
         before = lab.net.counters()

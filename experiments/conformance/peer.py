@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import re
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
@@ -36,6 +36,11 @@ def mark() -> Raw:
     return Raw(b"nvgre-row:" + next(_NUMBERS).to_bytes(4, "big"))
 
 
+def is_marked(frame: bytes) -> bool:
+    """Whether a mark can be read in a frame."""
+    return bool(marks(frame))
+
+
 def marks(frame: bytes) -> list[bytes]:
     """The marks in a frame, each once."""
     return list(dict.fromkeys(_MARK.findall(frame)))
@@ -47,7 +52,7 @@ class Shot:
 
     `heard` are (VM, frame) of those that got it; `out` and `into` are the packets that carried it out of, and into, the
     uplink of each provider host. `reason` is what the NVEs counted as dropped, and `passed` has those of `Lab.paths` by
-    which it went.
+    which it went. `outside` are those that passed the leg of each gateway, and the link of each server without an NVE.
     """
 
     sent: bytes
@@ -57,6 +62,7 @@ class Shot:
     into: dict[str, list[bytes]]
     reason: str
     passed: tuple[str, ...] = ()
+    outside: dict[str, list[bytes]] = field(default_factory=dict)
 
     def carriers(self, host: str) -> list[Outer]:
         """The packets that carried it out of a provider host's uplink, read."""

@@ -97,12 +97,12 @@ def _is_answer(frame: bytes) -> bool:
 def at_the_end(lab: Lab) -> Iterator[Finding]:
     """T1, O1, S1: what VMs saw of the provider, and what the underlay saw of the VMs."""
     pas = {pa.ip for nve in lab.policy.nves for pa in nve.pas}
-    told_vms = [s for s in lab.everything if s.node not in lab.uplinks]
+    told_vms = [s for s in lab.everything if s.node in lab.policy.machines]
     heard = [s.frame for s in told_vms]
     told = sum(_is_of_provider(frame, pas) for frame in heard)
     lab.look_back(told_vms)
     yield _over_all("T1", "at VM ports", "0 frames with a PA", f"{told} frames with a PA" if heard else DEAD)
-    on_wire = [s for s in lab.everything if s.node in lab.uplinks]
+    on_wire = [s for s in lab.everything if s.node in lab.uplinks and s.interface not in lab.server_links]
     wire = [s.frame for s in on_wire]
     lab.look_back(on_wire)
     nves = {uplink.mac for uplink in lab.uplinks.values()}

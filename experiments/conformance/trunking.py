@@ -34,11 +34,12 @@ def trunks(scenario: Scenario) -> Scenario:
         for name, vsid, cas in zip(names, free, _CAS, strict=False)
     )
     vlans = tuple(
-        replace(vm, name=f"{vm.name}.{vid}", subnet=name, cas=(ca,), vid=vid)
+        replace(vm, name=f"{vm.name}.{vid}", subnet=name, cas=(ca,), vid=vid, behind=None)
         for name, vids, cas in zip(names, _VIDS, _CAS, strict=True)
         for vm, vid, ca in zip(pair, vids, cas, strict=True)
     )
-    more = replace(policy, subnets=(*policy.subnets, *subnets), vms=(*policy.vms, *vlans))
+    plain = (replace(vm, behind=None) if vm in pair else vm for vm in policy.vms)  # a trunk port is the VM's own
+    more = replace(policy, subnets=(*policy.subnets, *subnets), vms=(*plain, *vlans))
     return replace(scenario, policy=more).with_nve(pcp_to_dscp={_PCP: _DSCP})
 
 

@@ -10,11 +10,13 @@ from functools import cached_property
 from itertools import combinations, pairwise
 
 from nvgre_node.fabric import Fabric, FabricLink
+from nvgre_node.outside import attached_to
 from nvgre_node.policy import Policy, VirtualSubnet, Vm
 
 VM_WIDTH, LINE, PAD = 2.75, 0.27, 0.2
 NVE_HEIGHT, HEADER = 0.6, 0.5
 ROUTER_WIDTH, ROUTER_HEIGHT = 2.7, 0.8
+OUTSIDE_GAP = 1.2
 _ARC_STEP, _LEVEL_STEP = 0.5, 1.7
 _INSET = 0.35
 
@@ -73,7 +75,7 @@ class Places:
     @cached_property
     def vm_height(self) -> float:
         """The height of every VM: name, addresses, MAC."""
-        return (2 + max((len(vm.cas) for vm in self.policy.vms), default=1)) * LINE + 0.22
+        return (2 + max((len(vm.cas) + bool(vm.behind) for vm in self.policy.vms), default=1)) * LINE + 0.22
 
     @cached_property
     def hosts(self) -> dict[str, Box]:
@@ -132,6 +134,38 @@ class Places:
             y -= _LEVEL_STEP
         return boxes
 
+    @cached_property
+    def outside(self) -> dict[str, Box]:
+        """The boxes of the physical networks above the hosts, each over its gateways; tenants' sites above those."""
+        top = max(box.y + box.height for box in self.hosts.values())
+        plain = [network.name for network in self.policy.outside if not network.behind]
+        sites = [network.name for network in self.policy.outside if network.behind]
+        boxes: dict[str, Box] = {}
+        for level, names in enumerate(filter(None, (plain, sites))):
+            y = top + OUTSIDE_GAP + level * (ROUTER_HEIGHT + OUTSIDE_GAP)
+            placed = _spread({name: self._over_gateways(name) for name in names})
+            boxes |= {name: Box(x - ROUTER_WIDTH / 2, y, ROUTER_WIDTH, ROUTER_HEIGHT) for name, x in placed.items()}
+        return boxes
+
+    def _over_gateways(self, network: str) -> float:
+        legs = [(vm, vm.leg) for vm in self.policy.vms if vm.leg]
+        xs = [self.vms[vm.name].centre[0] for vm, leg in legs if network in {leg.to, attached_to(self.policy, leg)}]
+        return sum(xs) / len(xs) if xs else 0.0
+
+    def tunnel_to(self, site: str, network: str) -> list[Point]:
+        """The ends of what joins a site to the network that it is behind."""
+        (x, y), below = self.outside[site].centre, self.outside[network]
+        there = min(max(x, below.x + 0.2), below.right - 0.2)
+        return [(x, y - ROUTER_HEIGHT / 2), (there, below.y + below.height)]
+
+    def leg(self, vm: Vm, network: str) -> list[Point]:
+        """The corners of a gateway's leg: up to the physical network, beside those of its host's other gateways."""
+        box, end = self.vms[vm.name], self.outside[network]
+        own = [other.name for other in self._vms(vm.host) if other.leg]
+        x = box.x + box.width * (own.index(vm.name) + 0.3) / len(own)  # not in the middle, where the host's name is
+        there, turn = min(max(x, end.x + 0.2), end.right - 0.2), end.y - OUTSIDE_GAP / 4
+        return [(x, box.y + box.height), (x, turn), (there, turn), (there, end.y)]
+
     def _beside(self, node: str) -> list[str]:
         """The nodes at the other ends of a node's links."""
         ends = [tuple(end.node for end in link.ends) for link in self.fabric.links]
@@ -166,7 +200,7 @@ class Places:
     def frame(self) -> Box:
         """What the whole picture covers, without title and legend."""
         corners = [point for link in self.fabric.links for point in self.wire(link)]
-        boxes = [*self.hosts.values(), *self.routers.values()]
+        boxes = [*self.hosts.values(), *self.routers.values(), *self.outside.values()]
         left, right = min(box.x for box in boxes), max(box.right for box in boxes)
         bottom = min([self.floor, *(box.y for box in boxes), *(y - 0.4 for _, y in corners)])
         return Box(left, bottom, right - left, max(box.y + box.height for box in boxes) - bottom)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -9,8 +11,9 @@ from matplotlib.patches import FancyBboxPatch, Patch, PathPatch
 from matplotlib.path import Path
 
 from experiments.plots import places, style
-from experiments.plots.places import Box, Places, Tunnel
+from experiments.plots.places import Box, Places, Point, Tunnel
 from nvgre_node.fabric import Fabric, FabricLink
+from nvgre_node.outside import attached_to, gateway_of
 from nvgre_node.policy import Policy, Vm
 
 _LABELLED_LINKS = 8
@@ -36,6 +39,7 @@ def draw(policy: Policy, fabric: Fabric) -> Figure:
         for tunnel in at.tunnels:
             _draw_tunnel(axes, tunnel, colours[tunnel.subnet.tenant])
         _draw_hosts(axes, at, colours)
+        _draw_outside(axes, at, colours)
         _legend(axes, policy, fabric, colours)
     return figure
 
@@ -70,7 +74,8 @@ def _draw_hosts(axes: Axes, at: Places, colours: dict[str, str]) -> None:
 def _draw_vm(axes: Axes, vm: Vm, box: Box, colour: str) -> None:
     _round(axes, box, style.PAPER, colour, width=3, zorder=4)
     x = box.centre[0]
-    lines = [*(f"CA {ca}" for ca in vm.cas), f"MAC {vm.mac}"]
+    where = [f"on {vm.behind.port}, VLAN {vm.behind.vid}"] if vm.behind else []
+    lines = [*(f"CA {ca}" for ca in vm.cas), f"MAC {vm.mac}", *where]
     top = box.y + box.height - 0.27
     axes.text(x, top, vm.name, fontsize=14, fontweight="bold", color=colour, ha="center", va="center", zorder=5)
     for i, line in enumerate(lines, start=1):
@@ -101,6 +106,33 @@ def _draw_fabric(axes: Axes, at: Places) -> None:
         addresses = [str(address.ip) for address in at.fabric.addresses(router)]
         few = "  ".join(addresses) if len(addresses) <= 2 else f"{len(addresses)} links"
         axes.text(x, y - 0.17, few, fontsize=11, ha="center", va="center", zorder=5)
+
+
+def _draw_outside(axes: Axes, at: Places, colours: dict[str, str]) -> None:
+    """Physical networks, and what joins gateways and sites to them, with the addresses that they have there."""
+    for network in at.policy.outside:
+        box = at.outside[network.name]
+        _round(axes, box, "#FFF8E5", style.MUTED, width=2)
+        x, y = box.centre
+        axes.text(x, y + 0.15, network.name, fontsize=15, fontweight="bold", ha="center", va="center", zorder=5)
+        axes.text(x, y - 0.17, "  ".join(map(str, network.addresses)), fontsize=11, ha="center", va="center", zorder=5)
+        if network.behind:
+            owner = gateway_of(at.policy, network)
+            colour = colours[at.policy.tenant_of(owner)] if owner else style.MUTED
+            _draw_leg(axes, at.tunnel_to(network.name, network.behind), [str(own.ip) for own in network.at], colour)
+    for vm in at.policy.vms:
+        if vm.leg:
+            words = [str(vm.leg.mode), *(str(own.ip) for own in vm.leg.addresses)]
+            colour = colours[at.policy.tenant_of(vm)]
+            _draw_leg(axes, at.leg(vm, attached_to(at.policy, vm.leg)), words, colour)
+
+
+def _draw_leg(axes: Axes, corners: Sequence[Point], words: Sequence[str], colour: str) -> None:
+    """A line with words on its upper end, below where it turns."""
+    axes.plot(*zip(*corners, strict=True), color=colour, linewidth=2.5, zorder=3.5)
+    x, y = corners[0][0], max(y for _, y in corners[:2]) - places.OUTSIDE_GAP * 0.4
+    label = axes.text(x, y, "\n".join(words), fontsize=12, color=colour, ha="center", va="center", zorder=6)
+    label.set_bbox({"facecolor": style.PAPER, "edgecolor": "none", "pad": 2})
 
 
 def _label_link(axes: Axes, at: Places, link: FabricLink) -> None:

@@ -48,6 +48,7 @@ class Drop(IntEnum):
     ROUTER_ADDRESS = 31
     ACL_OUT = 32
     ACL_IN = 33
+    NOT_IP = 34
 
     @property
     def label(self) -> str:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from nvgre_node.choices import (
     COPY,
     TTL_DEFAULT,
+    Carries,
     Ecn,
     FlowIds,
     Fragments,
@@ -68,6 +69,7 @@ class Capability(StrEnum):
     GATEWAYS = "gateways, behind which any CA may be"
     CROSSES = "lookup records that lead into another virtual subnet"
     INSTALLS = "lookup records that change while it runs (T2)"
+    CARRIES_IP = "refusal of what is neither IP nor ARP"
     # What does not fit
     TELLS_TOO_BIG = "ICMP answers to what does not fit (F4)"
     DROPS_TOO_BIG = "silence about what does not fit"
@@ -80,6 +82,7 @@ class Capability(StrEnum):
     ACLS = "access control lists (T6)"
     PROBES = "liveness probes (V2)"
     COUNTS_DROPS = "counters by drop reason (G16)"
+    DEVIATES = "deviations from RFC 7637"
 
 
 EVERYTHING = frozenset(Capability)
@@ -115,6 +118,8 @@ def _of_choices(policy: NvePolicy) -> Iterator[Capability]:
         Capability.ZERO_ECN: nve.ecn is Ecn.ZERO,
         Capability.DSCP_OF_PRIORITY: bool(nve.pcp_to_dscp),
         Capability.LEARNS: bool(nve.learning),
+        Capability.CARRIES_IP: nve.carries is Carries.IP,
+        Capability.DEVIATES: bool(nve.deviations),
     }
     yield from (capability for capability, wanted in asked.items() if wanted)
     yield from filter(None, (_TOO_BIG.get(nve.too_big), _UNKNOWN.get(nve.unknown)))

@@ -6,15 +6,24 @@ libbpf does the ELF and BTF work; its C interface is stable within the major ver
 from __future__ import annotations
 
 import ctypes as c
+import errno
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from nvgre_node.waiting import wait_until
+
+_ANY_ALIGNMENT = 1 << 1
+"""BPF_F_ANY_ALIGNMENT: kernels such as User-Mode Linux forbid it although the machine can."""
+_PATIENCE = 2.0
 _PIN_OWNER_ONLY = 0o700
+_LOG_BYTES, _LOG_LINES = 1 << 24, 40
+"""The verifier's log can be as long as libbpf's buffer for it; what it objects to is in its last lines."""
 
 
 class Hook(IntEnum):
@@ -83,9 +92,9 @@ _log: list[str] = []
 def _collect(level: int, fmt: bytes, args: int) -> int:
     """Collects what libbpf warns of, for the next BpfError. The va_list goes to C as it came."""
     if level == 0:
-        buffer = c.create_string_buffer(1 << 16)
+        buffer = c.create_string_buffer(_LOG_BYTES)
         c.CDLL(None).vsnprintf(buffer, c.c_size_t(len(buffer)), fmt, c.c_void_p(args))
-        _log.append(buffer.value.decode(errors="replace").rstrip())
+        _log.append("\n".join(buffer.value.decode(errors="replace").splitlines()[-_LOG_LINES:]))
     return 0
 
 
@@ -102,6 +111,7 @@ def libbpf() -> c.CDLL:
     for name in (
         "bpf_object__open_file",
         "bpf_object__next_map",
+        "bpf_object__next_program",
         "bpf_object__find_map_by_name",
         "bpf_object__find_program_by_name",
     ):
@@ -143,7 +153,16 @@ class Map:
 
     def __setitem__(self, key: bytes, value: bytes) -> None:
         self._fits(key, value)
-        check(libbpf().bpf_map_update_elem(self.fd, key, value, c.c_uint64(0)), f"map {self.name}: write")
+        result = -errno.ENOMEM
+
+        def is_written() -> bool:
+            nonlocal result
+            result = libbpf().bpf_map_update_elem(self.fd, key, value, c.c_uint64(0))
+            return bool(result != -errno.ENOMEM)  # the kernel sets a few entries aside, and gets more in its own time
+
+        with suppress(TimeoutError):
+            wait_until(is_written, "memory for an entry", timeout=_PATIENCE)
+        check(result, f"map {self.name}: write")
 
     def __delitem__(self, key: bytes) -> None:
         check(libbpf().bpf_map_delete_elem(self.fd, key), f"map {self.name}: delete")
@@ -196,6 +215,8 @@ class Object:
             for name, data in (constants or {}).items():
                 size = c.c_size_t(len(data))
                 check(lib.bpf_map__set_initial_value(self._find(name), data, size), f"contents of {name}")
+            for program in self._all("program"):
+                check(lib.bpf_program__set_flags(program, _ANY_ALIGNMENT), "alignment of programs")
             check(lib.bpf_object__load(self._pointer), f"load {path}")
         except BpfError:
             self.close()
@@ -206,11 +227,16 @@ class Object:
         found = libbpf().bpf_object__find_map_by_name(self._pointer, name.encode())
         return c.c_void_p(_opened(found, f"no map {name}"))
 
+    def _all(self, kind: str) -> Iterator[c.c_void_p]:
+        """All of its programs, or maps."""
+        following, pointer = getattr(libbpf(), f"bpf_object__next_{kind}"), None
+        while pointer := following(self._pointer, c.c_void_p(pointer)):
+            yield c.c_void_p(pointer)
+
     def _maps(self) -> Iterator[Map]:
         """The maps that are not sections of data."""
-        lib, pointer = libbpf(), None
-        while pointer := lib.bpf_object__next_map(self._pointer, c.c_void_p(pointer)):
-            handle = c.c_void_p(pointer)
+        lib = libbpf()
+        for handle in self._all("map"):
             if lib.bpf_map__is_internal(handle):
                 continue
             size = lib.bpf_map__value_size(handle)

@@ -6,6 +6,7 @@ import json
 
 import click
 
+from nvgre_node.choices import Deviation
 from topologies import ScenarioError, load
 
 
@@ -17,17 +18,21 @@ def command(scenario: str, as_json: bool) -> int:
 
     Nothing is built; no root is needed.
     """
-    problems = []
+    problems, deviating = [], dict[str, list[Deviation]]()
     try:
         loaded = load(scenario)
         hosts, machines = len(loaded.policy.nves), len(loaded.policy.machines)
         summary = f"{loaded.path.name}: good: {hosts} provider hosts, {machines} VMs"
+        deviating = {nve.host: sorted(nve.deviations) for nve in loaded.policy.nves if nve.deviations}
     except ScenarioError as error:
         if not as_json:
             raise
         problems = [vars(problem) for problem in error.problems]
     if as_json:
-        click.echo(json.dumps({"scenario": scenario, "valid": not problems, "problems": problems}, indent=2))
+        result = {"scenario": scenario, "valid": not problems, "problems": problems, "deviations": deviating}
+        click.echo(json.dumps(result, indent=2))
     else:
         click.echo(summary)
+        for host, ways in deviating.items():
+            click.echo(f"  {host} breaks the rules, on purpose: {', '.join(ways)} (docs/deviations.md)")
     return 2 if problems else 0

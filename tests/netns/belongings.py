@@ -49,6 +49,17 @@ def dead_runs() -> set[str]:
     return {path.name for path in ROOT.iterdir() if path.is_dir()} - set(run.alive())
 
 
+def runs_of(pid: int) -> set[str]:
+    """The runs whose lock a process holds open."""
+    found = set()
+    with suppress(OSError):  # it has just opened or closed something
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            path = Path(descriptor.readlink())
+            if path.name == "lock" and path.parent.parent == ROOT:
+                found.add(path.parent.name)
+    return found
+
+
 class Owner:
     """`./nvgre ARGUMENTS` in a process of its own, on a terminal, so that one sees how far it is."""
 
@@ -73,13 +84,7 @@ class Owner:
 
     def runs(self) -> set[str]:
         """The runs whose lock it holds open."""
-        found = set()
-        with suppress(OSError):  # it has just opened or closed something
-            for descriptor in Path(f"/proc/{self.process.pid}/fd").iterdir():
-                path = Path(descriptor.readlink())
-                if path.name == "lock" and path.parent.parent == ROOT:
-                    found.add(path.parent.name)
-        return found
+        return runs_of(self.process.pid)
 
     @property
     def run_id(self) -> str:

@@ -14,7 +14,7 @@ from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6PacketTooBig, IPv6ExtHdr
 from scapy.layers.l2 import ARP
 from scapy.packet import Packet, Raw
 
-from nvgre_node.choices import TooBig
+from nvgre_node.choices import Deviation, TooBig
 from nvgre_node.dataplane.model.headers import checksum
 from nvgre_node.policy import Address, Nve
 from nvgre_node.wire import ETHERNET_BYTES, ETHERTYPE_IPV4, ETHERTYPE_IPV6, VSID_FIRST, VSID_LAST, octets
@@ -27,6 +27,7 @@ _GROUPS = ("ff:ff:ff:ff:ff:ff", "01:00:5e:7f:00:01", "33:33:00:00:00:01", "01:80
 _MTUS = (1542, 1542, 1500, 1601, 9000)
 _JUMBO = 8900
 _IPV6_ADDRESS, _FRAGMENT = 16, 0x3FFF
+_CHECKSUM, _SEQUENCE = 0x8000, 0x1000
 
 
 def choices(rng: random.Random) -> dict[str, Any]:
@@ -38,6 +39,9 @@ def choices(rng: random.Random) -> dict[str, Any]:
     for name, kind in get_type_hints(Nve).items():
         if kind is bool:
             drawn[name] = rng.random() < 0.5
+        elif kind == frozenset[Deviation]:
+            often = rng.choice((0, 0, 0.3, 0.7))  # half of all networks do nothing wrong
+            drawn[name] = frozenset(way for way in Deviation if rng.random() < often)
         elif isinstance(kind, type) and issubclass(kind, Enum):
             drawn[name] = rng.choice([choice for choice in kind if choice is not TooBig.FRAGMENT_OUTER])
     return drawn
@@ -169,7 +173,7 @@ class Lots:
             outer.ttl, outer.tos, outer.identification = rng.getrandbits(8), rng.getrandbits(8), rng.getrandbits(16)
         if self._chance(0.45):
             rng.choice(_WRONGS)(outer, rng)
-        packet = outer.tags.join(self._macs_and_type) + outer.packed() + inner + outer.trailer
+        packet = outer.tags.join(self._macs_and_type) + outer.packed(inner) + outer.trailer
         if self._chance(0.06):
             return packet[: rng.randint(14, min(len(packet), 120))]  # at every byte of every header
         if self._chance(0.08):
@@ -200,13 +204,22 @@ class Outer:
     tos: int = 0
     identification: int = 0
     checksum_error: int = 0
+    whole: bool = False
+    gre_checksum_error: int = 0
     tags: bytes = b""
     trailer: bytes = b""
 
-    def packed(self) -> bytes:
-        """The bytes; the checksum is right unless `checksum_error` says otherwise."""
-        gre = struct.pack("!HHI", self.flags, self.protocol, self.key)
-        return (self._ipv6() if len(self.source) == _IPV6_ADDRESS else self._ipv4()) + gre
+    def packed(self, inner: bytes) -> bytes:
+        """The bytes, up to the end of an inner frame; checksums are right unless their errors say otherwise."""
+        return (self._ipv6() if len(self.source) == _IPV6_ADDRESS else self._ipv4()) + self._gre(inner)
+
+    def _gre(self, inner: bytes) -> bytes:
+        """The GRE header and the inner frame; with the fields that C and S announce, if the header is `whole`."""
+        number = b"\x00\x00\x00\x07" if self.whole and self.flags & _SEQUENCE else b""
+        first, rest = struct.pack("!HH", self.flags, self.protocol), struct.pack("!I", self.key) + number + inner
+        if not self.whole or not self.flags & _CHECKSUM:
+            return first + rest
+        return first + struct.pack("!HH", checksum(first + bytes(4) + rest) ^ self.gre_checksum_error, 0) + rest
 
     def _ipv6(self) -> bytes:
         extension, protocol = b"", self.ip_protocol
@@ -237,6 +250,12 @@ def _one_flag(outer: Outer, rng: random.Random) -> None:
 
 def _flags(outer: Outer, rng: random.Random) -> None:
     outer.flags, outer.protocol = rng.getrandbits(16), rng.choice((0x6558, 0x6558, 0x0800, 0x880B, rng.getrandbits(16)))
+
+
+def _gre_options(outer: Outer, rng: random.Random) -> None:
+    outer.whole, outer.flags = True, outer.flags | rng.choice((_CHECKSUM, _SEQUENCE, _CHECKSUM | _SEQUENCE))
+    outer.length += 4 * (bool(outer.flags & _CHECKSUM) + bool(outer.flags & _SEQUENCE))
+    outer.gre_checksum_error = rng.choice((0, 0, rng.getrandbits(16)))
 
 
 def _protocol_type(outer: Outer, rng: random.Random) -> None:
@@ -284,6 +303,6 @@ def _not_gre(outer: Outer, rng: random.Random) -> None:
 
 
 _WRONGS: tuple[Wrong, ...] = (
-    _one_flag, _one_flag, _one_flag, _flags, _protocol_type, _fragment, _length, _length, _checksum, _source,
-    _destination, _options, _trailer, _tags, _not_gre,
+    _one_flag, _one_flag, _one_flag, _flags, _gre_options, _gre_options, _protocol_type, _fragment, _length, _length,
+    _checksum, _source, _destination, _options, _trailer, _tags, _not_gre,
 )  # fmt: skip

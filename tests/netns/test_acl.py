@@ -16,7 +16,7 @@ from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6ND_NS, ICMPv6ND_RS, IPv6
 from scapy.packet import Packet, Raw
 
 from nvgre_node.acl import ALL_PORTS, MAX_RULES, Action, Direction, Rule
-from nvgre_node.choices import COPY, Ecn, Neighbours, SourceCheck, TooBig, UnknownUnicast
+from nvgre_node.choices import COPY, Carries, Deviation, Ecn, Neighbours, SourceCheck, TooBig, UnknownUnicast
 from nvgre_node.dataplane import acl_map, ebpf
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.net import NvgreNet
@@ -380,6 +380,9 @@ def test_the_programs_load_with_everything_else_switched_on_too() -> None:
         "clamp_mss": True,
         "dscp": COPY,
         "ecn": Ecn.COPY,
+        "pcp_to_dscp": {5: 46},
+        "carries": Carries.IP,
+        "deviations": frozenset(Deviation),
     }
     for scenario in (SWITCHED_ON, with_acl(routing_frames.ROUTED, red1=[NEVER])):
         with running(scenario.with_nve(**choices)) as bench:

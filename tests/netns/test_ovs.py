@@ -91,6 +91,15 @@ def test_tcp_needs_links_without_offloads_there(monkeypatch: pytest.MonkeyPatch)
 # On its own
 
 
+@pytest.mark.parametrize("ipv6", [False, True], ids=["IPv4", "IPv6"])
+def test_vms_of_one_virtual_subnet_reach_each_other(ipv6: bool) -> None:
+    scenario = load("two_hosts")
+    with NvgreNet(scenario.over_ipv6() if ipv6 else scenario, "ovs") as net:
+        assert net["red1"].ping("10.0.0.2")
+        assert net["red1"].ping("fd00:10::2")
+        assert not net["red1"].ping("10.0.0.9", timeout=1)
+
+
 @pytest.fixture(scope="module")
 def tap() -> Iterator[Tap]:
     with NvgreNet(load("two_hosts").with_mtu(tenant=2000), "ovs") as net, Tap(net) as tap:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from socket import AF_INET
-from typing import Any
 
 import pytest
 from scapy.layers.l2 import ARP, Ether
@@ -194,8 +193,8 @@ def test_a_fault_of_the_target_is_found(fault: Fault, tmp_path: Path, monkeypatc
 
 def test_a_fault_of_a_flow_id_that_decides_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As of devices that take the whole key for the virtual subnet."""
-    whole: Callable[[bytes], Any] = decapsulate.gre_fault
-    monkeypatch.setattr(decapsulate, "gre_fault", lambda gre: Drop.NO_KEY if gre[7] else whole(gre))
+    whole = decapsulate.gre_fault
+    monkeypatch.setattr(decapsulate, "gre_fault", lambda nve, gre: Drop.NO_KEY if gre[7] else whole(nve, gre))
     with standing("model") as net:
         found = tried(written(tmp_path, net), receiving.every_flow_id)
     assert of(found, "fail") == ["G10"]

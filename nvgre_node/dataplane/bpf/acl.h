@@ -87,8 +87,8 @@ static __always_inline void read_ports(const struct __sk_buff *skb, struct acl_p
 	packet->destination_port = bpf_ntohs(ports[1]);
 }
 
-/* Whether the list of a port stops a frame. Not static: so the verifier judges it apart from its callers. */
-__noinline int acl_denies(struct __sk_buff *skb, __u32 ifindex, __u32 vid, __u32 direction)
+/* Whether the list of a port stops a frame. */
+JUDGED_APART int acl_denies(struct __sk_buff *skb, __u32 ifindex, __u32 vid, __u32 direction)
 {
 	struct acl_key key = {.ifindex = ifindex, .vid = vid, .direction = direction};
 	struct acl *acl = bpf_map_lookup_elem(&acls, &key);

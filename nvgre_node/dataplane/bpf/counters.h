@@ -46,6 +46,8 @@ enum drop {
 	/* by access control lists */
 	DROP_ACL_OUT,
 	DROP_ACL_IN,
+	/* where an NVE carries IP and ARP alone */
+	DROP_NOT_IP,
 	DROP_REASONS
 };
 

@@ -23,13 +23,21 @@ struct arrival {
 /* The provider host's own traffic, in place of a drop reason. */
 #define NOT_OURS ((enum drop)(DROP_REASONS + 1))
 
+/* Against G11: the bits that may be set, whose fields are then skipped. */
+static __always_inline __u16 tolerated(void)
+{
+	return (deviates(TAKES_CHECKSUMS) ? GRE_CHECKSUM : 0) | (deviates(TAKES_SEQUENCE_NUMBERS) ? GRE_SEQUENCE : 0);
+}
+
 /* Why the flags and protocol type of a GRE header are refused, or DROP_REASONS where they are NVGRE's (G11 to G15). */
 static __always_inline enum drop gre_fault(const struct gre *gre)
 {
-	__u16 flags = bpf_ntohs(gre->flags);
+	__u16 flags = bpf_ntohs(gre->flags) & ~tolerated();
 	if (flags & GRE_VERSION)
 		return DROP_VERSION;
 	if (flags & (GRE_ROUTING | GRE_RESERVED))
+		return DROP_RESERVED_BITS;
+	if (deviates(REFUSES_RESERVED_BITS) && flags & GRE_IGNORED)
 		return DROP_RESERVED_BITS;
 	if (flags & GRE_CHECKSUM)
 		return DROP_CHECKSUM_BIT;
@@ -135,15 +143,63 @@ static __always_inline enum drop read_outer(const struct __sk_buff *skb, struct 
 	return NOT_OURS;
 }
 
+/* Bytes of the fields that a GRE header has for those bits. */
+static __always_inline __u32 option_bytes(const struct gre *gre)
+{
+	__u16 options = bpf_ntohs(gre->flags) & tolerated();
+	return (options & GRE_CHECKSUM ? GRE_OPTION : 0) + (options & GRE_SEQUENCE ? GRE_OPTION : 0);
+}
+
+#define SUMMED_AT_ONCE 64
+#define MOST_SUMS (65536 / SUMMED_AT_ONCE)
+
+/* Whether a packet sums up from its GRE header, which is at `at`, to its end. */
+JUDGED_APART int gre_sums_up(struct __sk_buff *skb, __u32 at)
+{
+	__u8 bytes[SUMMED_AT_ONCE + sizeof(__u32)];
+	__u32 sum = 0, rest = (skb->len - at) % SUMMED_AT_ONCE;
+	for (int i = 0; i < MOST_SUMS && at + SUMMED_AT_ONCE <= skb->len; i++) {
+		if (bpf_skb_load_bytes(skb, at, bytes, SUMMED_AT_ONCE))
+			return 0;
+		sum = bpf_csum_diff(0, 0, (void *)bytes, SUMMED_AT_ONCE, fold(sum));
+		at += SUMMED_AT_ONCE;
+	}
+	__builtin_memset(bytes, 0, sizeof(bytes));
+	/* With the byte before it: Linux 6.1 refuses a length that it takes for zero, whatever was compared. */
+	if (bpf_skb_load_bytes(skb, at - 1, bytes + 1, rest + 1))
+		return 0;
+	bytes[1] = 0;
+	return fold(bpf_csum_diff(0, 0, (void *)bytes, sizeof(bytes), fold(sum))) == 0xffff;
+}
+
+/* A GRE header without options, and the Ethernet header behind it. */
+struct head {
+	struct gre gre;
+	struct ethhdr eth;
+} __attribute__((packed));
+
+/* Reads key and inner Ethernet header from behind the options that are there; `overhead` is then what they end. */
+static __always_inline enum drop skip_options(struct __sk_buff *skb, struct head *head, __u32 *overhead)
+{
+	int has_checksum = !!(head->gre.flags & bpf_htons(GRE_CHECKSUM));
+	__u32 start = *overhead - sizeof(struct gre);
+	__u32 key = start + offsetof(struct gre, key) + (has_checksum ? GRE_OPTION : 0);
+	*overhead += option_bytes(&head->gre);
+	if (*overhead + ETH_HLEN > skb->len || bpf_skb_load_bytes(skb, key, &head->gre.key, sizeof(head->gre.key)) ||
+	    bpf_skb_load_bytes(skb, *overhead, &head->eth, sizeof(head->eth)))
+		return DROP_TRUNCATED;
+	return has_checksum && !gre_sums_up(skb, start) ? DROP_CHECKSUM_BIT : DROP_REASONS;
+}
+
 static __always_inline __u64 decap_flag(__be16 inner_type)
 {
 	return inner_type == bpf_htons(ETH_P_IPV6) ? BPF_F_ADJ_ROOM_DECAP_L3_IPV6 : BPF_F_ADJ_ROOM_DECAP_L3_IPV4;
 }
 
 /* Closes the gap in front of the inner frame. Returns 1 where skb->protocol then names the inner packet, 0 where not. */
-static __always_inline int strip_outer(struct __sk_buff *skb, int is_v6, const struct ethhdr *inner)
+static __always_inline int strip_outer(struct __sk_buff *skb, int is_v6, __u32 overhead, const struct ethhdr *inner)
 {
-	__s32 gap = -(__s32)outer_length(is_v6);
+	__s32 gap = -(__s32)overhead;
 	__u32 inner_packet = skb->len + gap - ETH_HLEN;
 	__be16 outer_type = is_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
 	int is_ip = inner->h_proto == bpf_htons(ETH_P_IP) || inner->h_proto == bpf_htons(ETH_P_IPV6);
@@ -189,24 +245,30 @@ static __always_inline int decapsulate(struct __sk_buff *skb)
 	if (!skb->gso_size && arrival.end < skb->len && bpf_skb_change_tail(skb, arrival.end, 0))
 		return drop(skb, 0, DROP_BAD_OUTER);
 
-	struct {
-		struct gre gre;
-		struct ethhdr eth;
-	} __attribute__((packed)) head;
-	if (bpf_skb_load_bytes(skb, outer_length(arrival.is_v6) - sizeof(struct gre), &head, sizeof(head)))
+	struct head head;
+	__u32 overhead = outer_length(arrival.is_v6);
+	if (bpf_skb_load_bytes(skb, overhead - sizeof(struct gre), &head, sizeof(head)))
 		return drop(skb, 0, DROP_TRUNCATED);
 	fault = gre_fault(&head.gre);
+	if (fault == DROP_REASONS && option_bytes(&head.gre))
+		fault = skip_options(skb, &head, &overhead);
 	if (fault != DROP_REASONS)
 		return drop(skb, 0, fault);
+	if (deviates(EXACT_KEYS) && head.gre.key & bpf_htonl(0xff))
+		return drop(skb, 0, DROP_UNKNOWN_VSID);
 	__u32 vsid = bpf_ntohl(head.gre.key) >> 8; /* any FlowID, G10 */
 	__u32 slot = 0;
 	fault = sender_fault(vsid, &arrival.pa, &slot);
 	if (fault != DROP_REASONS)
 		return drop(skb, slot, fault);
 	if (nve.probe && vsid == VSID_VENDOR)
-		return from_peer(skb, &arrival.pa, arrival.is_v6);
+		return option_bytes(&head.gre) ? drop(skb, 0, DROP_RESERVED_VSID) :
+						 from_peer(skb, &arrival.pa, arrival.is_v6);
 	if (is_tag(head.eth.h_proto))
-		return drop(skb, slot, DROP_INNER_TAG); /* I6 */
+		if (!deviates(DELIVERS_TAGS))
+			return drop(skb, slot, DROP_INNER_TAG); /* I6 */
+	if (!is_carried(head.eth.h_proto))
+		return drop(skb, slot, DROP_NOT_IP);
 
 	struct ethhdr inner = head.eth;
 	__u32 ifindex = 0, vid = 0;
@@ -217,10 +279,10 @@ static __always_inline int decapsulate(struct __sk_buff *skb)
 		ifindex = record ? record->ifindex : 0;
 		vid = record ? record->vid : 0;
 	}
-	if (apply_traffic_class(skb, outer_length(arrival.is_v6), arrival.traffic_class))
+	if (apply_traffic_class(skb, overhead, arrival.traffic_class))
 		return drop(skb, slot, DROP_CE_ON_NOT_ECT);
 	__u32 packets = packets_in(skb); /* before adjust_room forgets the segments */
-	int named = strip_outer(skb, arrival.is_v6, &inner);
+	int named = strip_outer(skb, arrival.is_v6, overhead, &inner);
 	if (named < 0)
 		return drop(skb, slot, DROP_MALFORMED);
 	if (ifindex && denied(skb, ifindex, vid, DIRECTION_IN))
@@ -232,7 +294,7 @@ static __always_inline int decapsulate(struct __sk_buff *skb)
 		subnet->decapsulated_bytes += skb->len;
 	}
 	if (!ifindex) {
-		replicate_local(skb, vsid, slot);
+		replicate_local(skb, vsid, slot, 0);
 		return TC_ACT_SHOT;
 	}
 	if (group_uplink.ifindex)

@@ -79,7 +79,8 @@ static __always_inline long make_room(struct __sk_buff *skb, int is_v6)
 {
 	struct ethhdr inner;
 	__u32 length = outer_length(is_v6);
-	int is_ip = skb->protocol == bpf_htons(ETH_P_IP) || skb->protocol == bpf_htons(ETH_P_IPV6);
+	__be16 type = outermost_type(skb);
+	int is_ip = type == bpf_htons(ETH_P_IP) || type == bpf_htons(ETH_P_IPV6);
 	/* adjust_room marks the packet as encapsulated; the far end could then not lend bytes to a short one. */
 	if (!is_ip || skb->len < ETH_HLEN + (is_v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)))
 		return bpf_skb_change_head(skb, length, 0);
@@ -117,8 +118,8 @@ static __always_inline int write_outer4(struct __sk_buff *skb, const struct ship
 		.ihl = 5,
 		.tos = to->traffic_class,
 		.tot_len = bpf_htons(sizeof(struct outer4) - ETH_HLEN + to->frame_bytes),
-		.id = nve.fragment_outer ? bpf_get_prandom_u32() : 0, /* RFC 6864: of use where fragments may be */
-		.frag_off = nve.fragment_outer ? 0 : bpf_htons(IP_DF), /* F5 */
+		.id = nve.fragment_outer ? bpf_get_prandom_u32() : bpf_htons(deviates(REPEATS_ID)), /* RFC 6864: of use where fragments may be */
+		.frag_off = nve.fragment_outer || deviates(CLEARS_DF) ? 0 : bpf_htons(IP_DF), /* F5 */
 		.ttl = nve.ttl,
 		.protocol = IPPROTO_GRE,
 		.saddr = path->ipv4_src,

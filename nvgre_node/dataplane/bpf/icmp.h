@@ -1,6 +1,7 @@
 /* ICMP and ICMPv6 errors about packets that go nowhere: what they say and quote, and when there must be none. */
 #pragma once
 #include "counters.h"
+#include "inner.h"
 #include "policy.h"
 
 /* How much of the offending packet an error quotes: the headers that a sender needs to find its socket. */
@@ -177,9 +178,10 @@ static __noinline int icmp_error(struct __sk_buff *skb, const struct port *port,
 	if (nve.routes && !bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)) &&
 	    (is_router(eth.h_dest) || is_router(eth.h_source)))
 		router = find_router(port->vsid);
-	if (skb->protocol == bpf_htons(ETH_P_IP))
+	__be16 type = outermost_type(skb);
+	if (type == bpf_htons(ETH_P_IP))
 		return icmp_error4(skb, port, router, said, quoted);
-	if (skb->protocol == bpf_htons(ETH_P_IPV6))
+	if (type == bpf_htons(ETH_P_IPV6))
 		return icmp_error6(skb, port, router, said, quoted);
 	return -1;
 }

@@ -1,6 +1,6 @@
 /* Reading inner frames: ARP, and IP packets with what their upper layer is and where that starts. */
 #pragma once
-#include "wire.h"
+#include "policy.h"
 
 #define MAX_EXTENSIONS 6
 #define NEIGHBOUR_SOLICITATION 135
@@ -48,6 +48,19 @@ static __always_inline __be16 ethertype_of(const struct __sk_buff *skb)
 static __always_inline int is_extension(__u32 protocol)
 {
 	return protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_ROUTING || protocol == IPPROTO_DSTOPTS;
+}
+
+/* The EtherType in front of a frame's payload or, where an NVE keeps tags, that of the outermost. */
+static __always_inline __be16 outermost_type(const struct __sk_buff *skb)
+{
+	return deviates(KEEPS_TAGS) ? ethertype_of(skb) : skb->protocol;
+}
+
+/* Whether an NVE carries frames of an EtherType: all of them (I1), or IP and ARP alone. */
+static __always_inline int is_carried(__be16 ethertype)
+{
+	return !nve.carries_ip || ethertype == bpf_htons(ETH_P_IP) || ethertype == bpf_htons(ETH_P_IPV6) ||
+	       ethertype == bpf_htons(ETH_P_ARP);
 }
 
 static __always_inline void read_inner4(const struct __sk_buff *skb, struct inner_packet *packet)

@@ -25,6 +25,8 @@ int from_port(struct __sk_buff *skb)
 	struct ethhdr *eth = (void *)(long)skb->data;
 	if ((void *)(eth + 1) > (void *)(long)skb->data_end)
 		return drop(skb, port->slot, DROP_MALFORMED);
+	if (!is_carried(eth->h_proto))
+		return drop(skb, port->slot, DROP_NOT_IP);
 	fault = source_fault(skb, port, eth);
 	if (fault != DROP_REASONS)
 		return drop(skb, port->slot, fault);
@@ -51,7 +53,7 @@ int from_port(struct __sk_buff *skb)
 			subnet->routed += packets_in(skb);
 	}
 	if (is_group || (!record && nve.flood_unknown && !router)) {
-		replicate_local(skb, port->vsid, port->slot);
+		replicate_local(skb, port->vsid, port->slot, port->vid);
 		return replicate(skb, port);
 	}
 	if (!record)
@@ -69,7 +71,8 @@ int from_port(struct __sk_buff *skb)
 	bpf_skb_change_type(skb, PACKET_HOST);
 	if (push_tag(skb, record->vid))
 		return drop(skb, port->slot, DROP_MALFORMED);
-	return bpf_redirect_peer(record->ifindex, 0);
+	/* What has kept a tag comes in at the VM like any other frame, so that the tag is found. */
+	return deviates(KEEPS_TAGS) ? bpf_redirect(record->ifindex, 0) : bpf_redirect_peer(record->ifindex, 0);
 }
 
 SEC("tc")

@@ -41,13 +41,37 @@ struct nve {
 	__u8 fragment_outer;   /* which F1 forbids: outer packets have no DF, and are fragmented */
 	__u8 acls;             /* whether any port has rules */
 	__u8 probe;            /* V2: the vendors' VSID is in use with peers that are listed for it */
-	__u8 reserved[3];
+	__u8 carries_ip;       /* and ARP, and nothing else; 0: any Ethernet frame, I1 */
+	__u8 reserved[2];
+	__u32 deviations;      /* by enum deviation, one bit each: what this NVE does wrong */
 	__u32 slow_path;       /* index of the interface that leads to the slow path, or 0 */
 };
 
 const volatile struct nve nve SEC(".rodata.nve");
 
 enum source_check { SOURCE_CHECK_NONE, SOURCE_CHECK_MAC, SOURCE_CHECK_CA };
+
+/*
+ * What known implementations do against the rules, in the order of nvgre_node.choices.Deviation, which says what each is.
+ * The verifier removes what is switched off, as everything that hangs on `nve`.
+ */
+enum deviation {
+	KEEPS_TAGS,
+	DELIVERS_TAGS,
+	TAKES_CHECKSUMS,
+	TAKES_SEQUENCE_NUMBERS,
+	REFUSES_RESERVED_BITS,
+	EXACT_KEYS,
+	HIDES_CE,
+	IGNORES_ECT1,
+	CLEARS_DF,
+	REPEATS_ID,
+};
+
+static __always_inline int deviates(enum deviation how)
+{
+	return nve.deviations >> how & 1;
+}
 
 #define NO_DSCP 1 /* where the lower two bits must be 0 */
 

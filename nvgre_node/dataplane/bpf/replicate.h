@@ -7,17 +7,18 @@
 #include "groups.h"
 
 /*
- * Copies the inner frame to the subnet's ports here, but not back to where it came from, nor past their access lists.
+ * Copies the inner frame to the subnet's ports here, but not back to where it came from, which is an interface and
+ * a VLAN id of it, nor past their access lists.
  * A function of its own, which returns before the larger ones begin: on top of theirs, the stack of the lists is too much.
  */
-static __noinline int replicate_local(struct __sk_buff *skb, __u32 vsid, __u32 slot)
+static __noinline int replicate_local(struct __sk_buff *skb, __u32 vsid, __u32 slot, __u32 vid)
 {
 	for (__u32 position = 0; position < MAX_REPLICAS; position++) {
 		struct replica_key key = {.vsid = vsid, .position = position};
 		struct port_key *to = bpf_map_lookup_elem(&local_replicas, &key);
 		if (!to)
 			break;
-		if (to->ifindex == skb->ingress_ifindex)
+		if (to->ifindex == skb->ingress_ifindex && to->vid == vid)
 			continue;
 		if (denied(skb, to->ifindex, to->vid, DIRECTION_IN)) {
 			drop(skb, slot, DROP_ACL_IN);

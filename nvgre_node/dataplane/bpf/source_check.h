@@ -130,8 +130,8 @@ static __always_inline int is_own_packet6(const struct __sk_buff *skb, __u32 por
 	return is_own_nd(skb, port, packet, message, from_nobody, mac);
 }
 
-/* Whether the addresses in a frame are this port's. Not static: so the verifier judges it once and by itself. */
-__noinline int has_own_addresses(struct __sk_buff *skb, __u32 port)
+/* Whether the addresses in a frame are this port's. */
+JUDGED_APART int has_own_addresses(struct __sk_buff *skb, __u32 port)
 {
 	struct inner_packet packet;
 	__u8 mac[ETH_ALEN]; /* has been checked */

@@ -54,7 +54,8 @@ static __always_inline __u8 outer_traffic_class(const struct __sk_buff *skb)
 	__u8 inner = word ? traffic_class_in(word) : 0;
 	if (dscp == NO_DSCP)
 		dscp = nve.copy_dscp ? inner & ~ECN_MASK : nve.dscp;
-	return dscp | (nve.copy_ecn ? inner & ECN_MASK : 0);
+	__u8 ecn = nve.copy_ecn ? inner & ECN_MASK : 0;
+	return dscp | (deviates(HIDES_CE) && ecn == ECN_CE ? ECN_ECT_0 : ecn);
 }
 
 /* The table of RFC 6040 section 4.2, except for CE on Not-ECT, which has no place in it. */
@@ -64,6 +65,8 @@ static __always_inline __u8 egress_ecn(__u8 inner, __u8 outer)
 		return inner;
 	if (outer == ECN_CE)
 		return ECN_CE;
+	if (deviates(IGNORES_ECT1))
+		return inner;
 	return outer == ECN_ECT_1 ? ECN_ECT_1 : inner;
 }
 

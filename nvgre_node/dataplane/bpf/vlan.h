@@ -4,6 +4,7 @@
  */
 #pragma once
 #include "counters.h"
+#include "inner.h"
 #include "policy.h"
 
 #define MAX_TAGS 4
@@ -43,9 +44,37 @@ static __always_inline __u8 dscp_of_priority(const struct __sk_buff *skb)
 	return kept & PRIORITY_KNOWN ? nve.dscp_of_pcp[kept & 7] : NO_DSCP;
 }
 
+/*
+ * Against I5: brings every tag back into the frame, where what is behind it cannot be seen; the kernel keeps the outermost
+ * aside, and would put it in front of the outer headers. Returns 0 where that was done; what GSO has yet to cut would then
+ * be cut wrongly. A function with a stack of its own.
+ */
+static __noinline int keep_tags(struct __sk_buff *skb)
+{
+	__u8 macs[2 * ETH_ALEN];
+	__be16 tags[MAX_TAGS][2];
+	__u32 bytes = 0;
+	for (int i = 0; i < MAX_TAGS && skb->vlan_present; i++) {
+		tags[i][0] = skb->vlan_proto;
+		tags[i][1] = bpf_htons(skb->vlan_tci);
+		if (bpf_skb_vlan_pop(skb))
+			return -1;
+		bytes += sizeof(tags[i]);
+	}
+	if (!bytes)
+		return 0;
+	if (skb->vlan_present || skb->gso_size || bytes > sizeof(tags))
+		return -1;
+	return bpf_skb_load_bytes(skb, 0, macs, sizeof(macs)) || bpf_skb_change_head(skb, bytes, 0) ||
+	       bpf_skb_store_bytes(skb, 0, macs, sizeof(macs), 0) ||
+	       bpf_skb_store_bytes(skb, sizeof(macs), tags, bytes, 0);
+}
+
 /* Removes every 802.1Q and 802.1ad tag. Returns 0 when none is left. */
 static __always_inline int strip_tags(struct __sk_buff *skb)
 {
+	if (deviates(KEEPS_TAGS))
+		return keep_tags(skb);
 #pragma unroll
 	for (int i = 0; i < MAX_TAGS; i++)
 		if (skb->vlan_present && bpf_skb_vlan_pop(skb))

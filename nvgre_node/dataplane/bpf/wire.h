@@ -9,12 +9,23 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+/* A function that the verifier judges once and by itself, and not anew at every call. If the function takes the packet,
+ * that needs the kernel's own type information: a kernel without it gets objects that are compiled differently. */
+#ifdef WITHOUT_KERNEL_BTF
+#define JUDGED_APART static __noinline
+#else
+#define JUDGED_APART __noinline
+#endif
+
 #define GRE_CHECKSUM 0x8000 /* C, G1 */
 #define GRE_ROUTING 0x4000  /* bit 1, G12 */
 #define GRE_KEY 0x2000      /* K, G2 */
 #define GRE_SEQUENCE 0x1000 /* S, G1 */
-#define GRE_RESERVED 0x0c00 /* bits 4 and 5, G12; bits 6 to 12 are ignored, G13 */
+#define GRE_RESERVED 0x0c00 /* bits 4 and 5, G12 */
+#define GRE_IGNORED 0x03f8  /* bits 6 to 12, G13 */
 #define GRE_VERSION 0x0007  /* G14 */
+
+#define GRE_OPTION 4 /* bytes of a checksum, or of a sequence number, where a header has one */
 
 #define VSID_FIRST 0x001000 /* V1 */
 #define VSID_VENDOR 0xffffff /* V2 */

@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from nvgre_node.acl import Direction
-from nvgre_node.choices import Fragments, UnknownUnicast
+from nvgre_node.choices import Deviation, Fragments, UnknownUnicast
 from nvgre_node.dataplane.base import NO_SUBNET, Drop
 from nvgre_node.dataplane.model import learn
 from nvgre_node.dataplane.model.acl import denies
 from nvgre_node.dataplane.model.encapsulate import local_copies
 from nvgre_node.dataplane.model.headers import FRAGMENT, checksum, ethertype, is_group
+from nvgre_node.dataplane.model.inner import is_carried
 from nvgre_node.dataplane.model.state import Result, State, dropped
 from nvgre_node.dataplane.model.traffic_class import with_outer_traffic_class
 from nvgre_node.dataplane.model.vendor import from_peer
 from nvgre_node.dataplane.model.vlan import delivered
 from nvgre_node.groups import group_mac
-from nvgre_node.policy import Address
+from nvgre_node.policy import Address, Nve
 from nvgre_node.vendor import VSID_VENDOR
 from nvgre_node.wire import (
     ETHERNET_BYTES,
@@ -35,6 +36,8 @@ from nvgre_node.wire import (
     VSID_LAST,
     NvgreHeader,
 )
+
+CHECKSUM, SEQUENCE = 0x8000, 0x1000  # C and S (G1)
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,16 @@ def from_uplink(state: State, interface: str, frame: bytes) -> Result:
         return dropped(NO_SUBNET, found)
     if len(found.payload) < HEADER_BYTES + ETHERNET_BYTES:
         return dropped(NO_SUBNET, Drop.TRUNCATED)
-    gre, inner = found.payload[:HEADER_BYTES], found.payload[HEADER_BYTES:]
-    fault = gre_fault(gre)
-    if fault is not None:
-        return dropped(NO_SUBNET, fault)
-    vsid = NvgreHeader.unpack(gre).vsid
+    parts = header_and_frame(state.policy.nve, found.payload)
+    if isinstance(parts, Drop):
+        return dropped(NO_SUBNET, parts)
+    header, inner = parts
+    if header.flow_id and Deviation.EXACT_KEYS in state.policy.nve.deviations:
+        return dropped(NO_SUBNET, Drop.UNKNOWN_VSID)
+    vsid = header.vsid
     if vsid == VSID_VENDOR and found.sender in state.policy.verified:
+        if HEADER_BYTES + len(inner) < len(found.payload):  # ours have no options
+            return dropped(NO_SUBNET, Drop.RESERVED_VSID)
         return from_peer(state, interface, frame, (found.sender, found.destination), inner)
     return deliver(state, vsid, found, inner)
 
@@ -107,12 +114,34 @@ def arrival6(state: State, mac: bytes, packet: bytes) -> Arrival | Drop | None:
     return Arrival(IPv6Address(header[8:24]), IPv6Address(header[24:40]), traffic_class, packet[IPV6_BYTES:end])
 
 
-def gre_fault(gre: bytes) -> Drop | None:
-    """Why a GRE header is not NVGRE's, or None (G11 to G15). Bits 6 to 12 are ignored (G13)."""
+def header_and_frame(nve: Nve, payload: bytes) -> tuple[NvgreHeader, bytes] | Drop:
+    """The header and the inner frame, or what is wrong. Only an NVE that deviates has options between them (G11)."""
+    fault = gre_fault(nve, payload[:HEADER_BYTES])
+    if fault is not None:
+        return fault
+    (flags,) = struct.unpack_from("!H", payload)
+    key_at = 8 if flags & CHECKSUM else 4
+    frame_at = key_at + (8 if flags & SEQUENCE else 4)
+    if len(payload) < frame_at + ETHERNET_BYTES:
+        return Drop.TRUNCATED
+    if flags & CHECKSUM and checksum(payload) != 0:
+        return Drop.CHECKSUM_BIT
+    (key,) = struct.unpack_from("!I", payload, key_at)
+    return NvgreHeader(key >> 8, key & 0xFF), payload[frame_at:]
+
+
+def gre_fault(nve: Nve, gre: bytes) -> Drop | None:
+    """Why a GRE header is not NVGRE's, or None (G11 to G15). Bits 6 to 12 are ignored (G13), unless an NVE deviates."""
     flags, protocol = struct.unpack("!HH", gre[:4])
-    refused = {0x0007: Drop.VERSION, 0x4C00: Drop.RESERVED_BITS, 0x8000: Drop.CHECKSUM_BIT, 0x1000: Drop.SEQUENCE_BIT}
-    for mask, reason in refused.items():
-        if flags & mask:
+    refused = (
+        (0x0007, Drop.VERSION, True),
+        (0x4C00, Drop.RESERVED_BITS, True),
+        (0x03F8, Drop.RESERVED_BITS, Deviation.REFUSES_RESERVED_BITS in nve.deviations),
+        (CHECKSUM, Drop.CHECKSUM_BIT, Deviation.TAKES_CHECKSUMS not in nve.deviations),
+        (SEQUENCE, Drop.SEQUENCE_BIT, Deviation.TAKES_SEQUENCE_NUMBERS not in nve.deviations),
+    )
+    for mask, reason, applies in refused:
+        if applies and flags & mask:
             return reason
     if not flags & 0x2000:
         return Drop.NO_KEY
@@ -127,8 +156,10 @@ def deliver(state: State, vsid: int, arrival: Arrival, inner: bytes) -> Result:
         if vsid not in state.policy.vsids:
             return dropped(NO_SUBNET, Drop.UNKNOWN_VSID)
         return dropped(vsid, Drop.SOURCE_PA)  # C1
-    if ethertype(inner) in TAG_ETHERTYPES:
+    if ethertype(inner) in TAG_ETHERTYPES and Deviation.DELIVERS_TAGS not in state.policy.nve.deviations:
         return dropped(vsid, Drop.INNER_TAG)  # I6
+    if not is_carried(state.policy.nve, inner):
+        return dropped(vsid, Drop.NOT_IP)
     record = state.record(vsid, inner[:6])
     for_all = is_group(inner[:6]) or (record is None and state.policy.nve.unknown is UnknownUnicast.FLOOD)
     if not for_all and (record is None or not state.policy.is_local(record)):

@@ -8,19 +8,20 @@ from dataclasses import replace
 from zlib import crc32
 
 from nvgre_node.acl import Direction
-from nvgre_node.choices import FlowIds, TooBig, UnknownUnicast
+from nvgre_node.choices import Deviation, FlowIds, TooBig, UnknownUnicast
 from nvgre_node.dataplane.base import PUNT, PUNT_BYTES, Drop
 from nvgre_node.dataplane.model import learn, mss
 from nvgre_node.dataplane.model.acl import denies
 from nvgre_node.dataplane.model.fragment import fragments, is_fragmentable, outer_fragments, without_df
-from nvgre_node.dataplane.model.headers import DF, ipv4, ipv6, is_group, strip_tags
+from nvgre_node.dataplane.model.headers import DF, ipv4, ipv6, is_group
+from nvgre_node.dataplane.model.inner import is_carried
 from nvgre_node.dataplane.model.neighbours import asked
 from nvgre_node.dataplane.model.route import ROUTER, NextHop, route
 from nvgre_node.dataplane.model.source_check import source_fault
 from nvgre_node.dataplane.model.state import Counted, Path, Result, State, dropped
 from nvgre_node.dataplane.model.too_big import too_big
 from nvgre_node.dataplane.model.traffic_class import outer_traffic_class
-from nvgre_node.dataplane.model.vlan import delivered, with_dscp_of
+from nvgre_node.dataplane.model.vlan import delivered, taken_in, with_dscp_of
 from nvgre_node.policy import Address, LookupRecord, Nve, Port
 from nvgre_node.wire import (
     ETHERNET_BYTES,
@@ -39,7 +40,7 @@ _LARGEST_IP_PACKET = 0xFFFF
 
 def from_port(state: State, port: Port, frame: bytes) -> Result:
     """A VM sends a frame: to everybody in its virtual subnet, to a VM of this host, or to another NVE."""
-    vsid, untagged = port.vsid, strip_tags(frame)
+    vsid, untagged = port.vsid, taken_in(state.policy.nve, frame)
     state = state.treating(with_dscp_of(state.policy.nve, frame))
     if untagged is None:
         return dropped(vsid, Drop.TAG_DEPTH)
@@ -82,7 +83,9 @@ def to_vm(state: State, port: Port, record: LookupRecord, frame: bytes) -> Resul
 
 
 def refusal(state: State, port: Port, frame: bytes) -> Drop | None:
-    """Why a VM may not send a frame, or None: it is forged (C1), or against the port's access control list."""
+    """Why a VM may not send a frame, or None: it is not carried, forged (C1), or against the port's list."""
+    if not is_carried(state.policy.nve, frame):
+        return Drop.NOT_IP
     forged = source_fault(state.policy.nve.source_check, port, frame)
     if forged is None and denies(port.acl, Direction.OUT, frame):
         return Drop.ACL_OUT
@@ -138,7 +141,7 @@ def flood(state: State, port: Port, frame: bytes) -> Result:
     A subnet without a group has N-way unicast: a copy to each other NVE of it (B5).
     """
     vsid = port.vsid
-    others = [other for other in state.ports_in(vsid) if other.interface != port.interface]
+    others = [other for other in state.ports_in(vsid) if other != port]
     copies = local_copies(vsid, others, frame)
     out, counted = list(copies.out), Counter[Counted](copies.counted)
     group = state.policy.group(vsid, frame[:6])
@@ -183,7 +186,16 @@ def wrapped(
         )
     else:  # F5: DF, so the IPv4 ID may be 0
         outer_type, length = ETHERTYPE_IPV4, IPV4_BYTES + length
-        ip = ipv4(source, destination, GRE_PROTOCOL, length, flags=DF, ttl=nve.ttl, traffic_class=traffic_class)
+        ip = ipv4(
+            source,
+            destination,
+            GRE_PROTOCOL,
+            length,
+            flags=0 if Deviation.CLEARS_DF in nve.deviations else DF,
+            ttl=nve.ttl,
+            traffic_class=traffic_class,
+            identification=int(Deviation.REPEATS_ID in nve.deviations),
+        )
         if nve.too_big is TooBig.FRAGMENT_OUTER:
             ip = without_df(ip, crc32(frame) & 0xFFFF)
     ethernet = path.next_hop_mac + path.source_mac + struct.pack("!H", outer_type)

@@ -9,6 +9,7 @@ from nvgre_node.wire import ETHERNET_BYTES, TAG_ETHERTYPES
 ANSWER_TTL = 64  # of ICMP answers into a VM
 MAX_TAGS = 4
 TAG_BYTES = 4
+MOVABLE_TAGS = frozenset({0x8100, 0x88A8})  # those that can be taken off
 ICMP, ICMPV6 = 1, 58
 DF, FRAGMENT, OFFSET = 0x4000, 0x3FFF, 0x1FFF  # in the word that holds IPv4's flags and fragment offset
 
@@ -23,12 +24,23 @@ def is_group(mac: bytes) -> bool:
     return bool(mac[0] & 1)
 
 
+def kept_tags(frame: bytes) -> bytes | None:
+    """The frame as it is (against I5), or None where it has more tags than can be kept, or a broken one."""
+    return None if ethertype(without_tags(frame)) in MOVABLE_TAGS else frame
+
+
 def strip_tags(frame: bytes) -> bytes | None:
     """The frame without 802.1Q and 802.1ad tags (I4, I5), or None where a tag is left that cannot be taken off."""
+    rest = without_tags(frame)
+    return None if ethertype(rest) in TAG_ETHERTYPES else rest
+
+
+def without_tags(frame: bytes) -> bytes:
+    """The frame without its first 802.1Q and 802.1ad tags: as many as can be taken off."""
     for _ in range(MAX_TAGS):
-        if ethertype(frame) in {0x8100, 0x88A8} and len(frame) >= ETHERNET_BYTES + TAG_BYTES:
+        if ethertype(frame) in MOVABLE_TAGS and len(frame) >= ETHERNET_BYTES + TAG_BYTES:
             frame = frame[:12] + frame[16:]
-    return None if ethertype(frame) in TAG_ETHERTYPES else frame
+    return frame
 
 
 def ipv4(
@@ -40,9 +52,11 @@ def ipv4(
     flags: int = 0,
     ttl: int = ANSWER_TTL,
     traffic_class: int = 0,
+    identification: int = 0,
 ) -> bytes:
-    """An IPv4 header without options, with ID 0 and its checksum."""
-    header = struct.pack("!BBHHHBBH4s4s", 0x45, traffic_class, length, 0, flags, ttl, protocol, 0, source, destination)
+    """An IPv4 header without options, with its checksum."""
+    first = struct.pack("!BBHHH", 0x45, traffic_class, length, identification, flags)
+    header = first + struct.pack("!BBH", ttl, protocol, 0) + source + destination
     return with_checksum(header, 10, checksum(header))
 
 

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nvgre_node.choices import Carries
 from nvgre_node.dataplane.model.headers import OFFSET, ethertype
-from nvgre_node.wire import ETHERNET_BYTES, ETHERTYPE_IPV4, ETHERTYPE_IPV6, FRAGMENT_HEADER, IPV4_BYTES, IPV6_BYTES
+from nvgre_node.policy import Nve
+from nvgre_node.wire import (
+    ETHERNET_BYTES,
+    ETHERTYPE_ARP,
+    ETHERTYPE_IPV4,
+    ETHERTYPE_IPV6,
+    FRAGMENT_HEADER,
+    IPV4_BYTES,
+    IPV6_BYTES,
+)
 
 MAX_EXTENSIONS = 6
 EXTENSIONS = frozenset({0, 43, 60})  # hop-by-hop options, routing, destination options: (length + 1) * 8 bytes
@@ -25,6 +35,11 @@ class InnerPacket:
     protocol: int | None
     at: int | None
     later: bool = False
+
+
+def is_carried(nve: Nve, frame: bytes) -> bool:
+    """Whether an NVE carries an untagged frame: any (I1), or IP and ARP alone."""
+    return nve.carries is Carries.ETHERNET or ethertype(frame) in {ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_ARP}
 
 
 def read(frame: bytes) -> InnerPacket | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 
-from nvgre_node.choices import COPY, Ecn
+from nvgre_node.choices import COPY, Deviation, Ecn
 from nvgre_node.dataplane.model.headers import changed_checksum, ethertype, with_checksum
 from nvgre_node.policy import Nve
 from nvgre_node.wire import ETHERNET_BYTES, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_BYTES, IPV6_BYTES
@@ -42,7 +42,8 @@ def outer_traffic_class(nve: Nve, frame: bytes) -> int:
     """What the outer header of a frame gets: a DSCP of its own or the inner one, and the inner ECN or Not-ECT."""
     inner = inner_traffic_class(frame) or 0
     dscp = inner & ~ECN_MASK if nve.dscp == COPY else nve.dscp << 2
-    return dscp | (inner & ECN_MASK if nve.ecn is Ecn.COPY else NOT_ECT)
+    ecn = inner & ECN_MASK if nve.ecn is Ecn.COPY else NOT_ECT
+    return dscp | (ECT_0 if ecn == CE and Deviation.HIDES_CE in nve.deviations else ecn)
 
 
 def with_outer_traffic_class(nve: Nve, outer: int, frame: bytes) -> bytes | None:
@@ -56,6 +57,8 @@ def with_outer_traffic_class(nve: Nve, outer: int, frame: bytes) -> bytes | None
     ecn = EGRESS[inner & ECN_MASK][outer & ECN_MASK]
     if ecn is None:
         return None
+    if outer & ECN_MASK == ECT_1 and Deviation.IGNORES_ECT1 in nve.deviations:
+        ecn = inner & ECN_MASK
     dscp = (outer if nve.dscp == COPY else inner) & ~ECN_MASK
     return with_traffic_class(frame, dscp | ecn)
 

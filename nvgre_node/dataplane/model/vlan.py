@@ -12,8 +12,9 @@ import struct
 from collections.abc import Sequence
 from dataclasses import replace
 
+from nvgre_node.choices import Deviation
 from nvgre_node.dataplane.base import Drop
-from nvgre_node.dataplane.model.headers import ethertype
+from nvgre_node.dataplane.model.headers import ethertype, kept_tags, strip_tags
 from nvgre_node.policy import Nve, Port
 from nvgre_node.wire import ETHERNET_BYTES
 
@@ -34,6 +35,11 @@ def selected(ports: Sequence[Port], frame: bytes) -> Port | Drop:
     vid = (outermost_tag(frame) or 0) & 0xFFF
     found = next((port for port in ports if (port.vid or 0) == vid), None)
     return found or (Drop.UNKNOWN_VLAN if vid else Drop.UNTAGGED)
+
+
+def taken_in(nve: Nve, frame: bytes) -> bytes | None:
+    """A VM's frame as it goes on: without its tags (I4, I5), or with them by deviation; None where it cannot."""
+    return kept_tags(frame) if Deviation.KEEPS_TAGS in nve.deviations else strip_tags(frame)
 
 
 def delivered(port: Port, frame: bytes) -> tuple[str, bytes]:

@@ -95,4 +95,7 @@ UNSEEN = {
     Capability.CLAMPS_MSS,  # of TCP connections
     Capability.TELLS_TOO_BIG,  # beside DROPS_TOO_BIG: `mtu` shows it
     Capability.LEARNS_PATH_MTU,
+    Capability.FRAGMENTS_OUTER,  # what no sound network asks for; `mtu` shows it
+    Capability.CARRIES_IP,  # `isolation` knows it
+    Capability.DEVIATES,  # what conformance is there to find
 }

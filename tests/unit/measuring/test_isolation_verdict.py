@@ -14,6 +14,7 @@ from experiments.isolation import Audience, Probe, expected, observed, outcome, 
 from experiments.probes import Kind
 from experiments.results import Outcome, Verdict
 from experiments.watch import Sighting
+from nvgre_node.choices import Carries, Neighbours, RecordType
 from nvgre_node.policy import Policy, Vm
 from nvgre_node.wire import NvgreHeader
 from topologies import load
@@ -89,6 +90,38 @@ def test_a_wrong_record_changes_nothing_in_who_must_hear() -> None:
     assert leaky.records != good.records
     for sent in probes(good, lot()):
         assert expected(leaky, sent) == expected(good, sent)
+
+
+NOBODY = Audience()
+
+
+def test_who_must_hear_a_frame_that_is_not_ip_where_nves_carry_ip_alone() -> None:
+    policy = load("two_hosts").with_nve(carries=Carries.IP).policy
+    for kind, heard in (
+        (Kind.RAW, NOBODY),
+        (Kind.UDP, golden("red1", "red2*")),
+        (Kind.ARP, golden("red1", "red2* red3")),
+    ):
+        assert expected(policy, Probe(kind, policy.vm("red1"), policy.vm("red2"), TOKEN)) == heard, kind
+
+
+@pytest.mark.parametrize(
+    ("unknown", "asked", "heard"),
+    [
+        ("", "red2", ""),  # the NVE answers itself
+        ("", "blue1", ""),  # nobody answers: red1's own address
+        ("red3", "red2", ""),
+        ("red2", "red2", "red2* red3"),  # nobody knows the address, so that everybody is asked
+    ],
+)
+def test_who_must_hear_an_arp_request_where_nves_are_proxies(unknown: str, asked: str, heard: str) -> None:
+    policy = load("two_hosts").with_nve(neighbours=Neighbours.PROXY).policy
+    vms = tuple(replace(vm, record=RecordType.L2ONLY) if vm.name == unknown else vm for vm in policy.vms)
+    policy = replace(policy, vms=vms)
+    sent = Probe(Kind.ARP, policy.vm("red1"), policy.vm(asked), TOKEN)
+    assert expected(policy, sent) == (golden("red1", heard) if heard else NOBODY)
+    everybody = Probe(Kind.BROADCAST, policy.vm("red1"), policy.vm(asked), TOKEN)
+    assert expected(policy, everybody) == golden("red1", "red2* red3")
 
 
 def test_a_flooded_probe_leaves_the_sender_once_per_remote_host() -> None:

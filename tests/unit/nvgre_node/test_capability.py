@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 
-from nvgre_node.choices import Ecn, FlowIds, Fragments, Neighbours, PaChoice, SourceCheck, TooBig, UnknownUnicast
+from nvgre_node.choices import (
+    Carries,
+    Deviation,
+    Ecn,
+    FlowIds,
+    Fragments,
+    Neighbours,
+    PaChoice,
+    SourceCheck,
+    TooBig,
+    UnknownUnicast,
+)
 from nvgre_node.dataplane.capability import EVERYTHING, Capability, asked_for, check
 from nvgre_node.errors import BadInputError
 from nvgre_node.policy import NvePolicy
@@ -32,6 +43,8 @@ CHOICES: list[tuple[dict[str, Any], Capability]] = [
     ({"ecn": Ecn.ZERO}, Capability.ZERO_ECN),
     ({"pcp_to_dscp": {5: 46}}, Capability.DSCP_OF_PRIORITY),
     ({"learning": 300}, Capability.LEARNS),
+    ({"carries": Carries.IP}, Capability.CARRIES_IP),
+    ({"deviations": frozenset({Deviation.KEEPS_TAGS})}, Capability.DEVIATES),
 ]
 
 

@@ -1,9 +1,10 @@
-"""What the C programs and Python must agree on: the names of the drops and the size of the replication lists."""
+"""What the C programs and Python must agree on: names of drops and deviations, and the size of lists."""
 
 import re
 from pathlib import Path
 
 from nvgre_node import acl
+from nvgre_node.choices import Deviation
 from nvgre_node.dataplane import layouts
 from nvgre_node.dataplane.base import Drop
 
@@ -28,6 +29,12 @@ def test_the_values_of_the_drops_count_up_from_zero() -> None:
 def test_every_drop_has_a_label_of_its_own_in_words_g16() -> None:
     assert len({drop.label for drop in Drop}) == len(Drop)
     assert Drop.UNKNOWN_UNICAST.label == "unknown unicast"
+
+
+def test_the_deviations_have_the_same_names_in_the_same_order() -> None:
+    found = re.search(r"enum deviation \{(.*?)\};", (BPF / "policy.h").read_text(), re.DOTALL)
+    assert found
+    assert [deviation.name for deviation in Deviation] == re.findall(r"\w+", found[1])
 
 
 def test_both_sides_allow_as_many_replicas_b5() -> None:

@@ -1,14 +1,16 @@
 """`list` and `doctor`: what there is, what this machine lacks of it, and with which exit status that is said."""
 
 import json
+import os
 
 import pytest
 
 from experiments.runner import EXPERIMENTS
 from nvgre_node.dataplane import DATAPLANES
-from testbed import features
+from testbed import features, kernel
 from testbed.features import FEATURES, Feature
 from testbed.verbs import doctor
+from testbed.vm.uml import UserModeLinux
 from topologies import shipped
 
 from .command_line import nvgre, nvgre_process
@@ -51,15 +53,31 @@ def test_list_says_why_something_does_not_run_here(
     assert set(reasons.values()) <= {f"a flux capacitor (needed by {needed_by}): apt-get install flux"}
 
 
+@pytest.fixture
+def _no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine of whose kernel nothing is asked."""
+    monkeypatch.setattr(kernel, "PROBES", {})
+
+
+@pytest.mark.usefixtures("_no_kernel")
 def test_doctor_gives_every_feature_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "FEATURES", (HERE, LACKING))
     said = nvgre("doctor", "--json")
+    water = {"feature": "water", "needed_by": "every network", "where": "here", "why": "", "remedy": "open the tap"}
     assert json.loads(said.out) == [
-        {"feature": "water", "needed_by": "every network", "present": True, "remedy": "open the tap"},
-        {"feature": "a flux capacitor", "needed_by": "throughput", "present": False, "remedy": "apt-get install flux"},
+        {**water, "present": True},
+        {
+            "feature": "a flux capacitor",
+            "needed_by": "throughput",
+            "where": "nowhere",
+            "why": "it is missing",
+            "remedy": "apt-get install flux",
+            "present": False,
+        },
     ]
 
 
+@pytest.mark.usefixtures("_no_kernel")
 @pytest.mark.parametrize("form", [[], ["--json"]], ids=["table", "json"])
 @pytest.mark.parametrize(
     ("found", "status"), [((HERE,), 0), ((HERE, LACKING), 3)], ids=["nothing lacks", "something lacks"]
@@ -71,6 +89,7 @@ def test_doctor_ends_with_3_if_something_lacks(
     assert nvgre("doctor", *form).status == status
 
 
+@pytest.mark.usefixtures("_no_kernel")
 def test_doctor_shows_a_remedy_exactly_for_what_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "FEATURES", (HERE, LACKING))
     said = nvgre("doctor")
@@ -81,8 +100,40 @@ def test_doctor_shows_a_remedy_exactly_for_what_lacks(monkeypatch: pytest.Monkey
 def test_doctor_knows_this_machine() -> None:
     said = nvgre_process("doctor", "--json")
     rows = json.loads(said.out)
-    assert [row["feature"] for row in rows] == [feature.name for feature in FEATURES]
-    assert said.status == (0 if all(row["present"] for row in rows) else 3)
+    assert [row["feature"] for row in rows] == [*(feature.name for feature in FEATURES), *kernel.PROBES]
+    assert said.status == (0 if all(row["where"] in {"here", "in a guest"} for row in rows) else 3)
+
+
+@pytest.mark.parametrize(
+    ("lacks", "root", "engine_lacks", "where", "words", "status"),
+    [
+        ("", True, "", "here", "", 0),
+        ("no such thing", True, "", "in a guest", "this kernel says: no such thing", 0),
+        ("no such thing", True, "no engine: apt-get install it", "nowhere", "apt-get install it", 3),
+        ("no such thing", False, "", "unknown", "only root can find out", 3),
+    ],
+    ids=["here", "in a guest", "nowhere", "unknown"],
+)
+def test_doctor_says_where_a_feature_of_the_kernel_is(
+    lacks: str, root: bool, engine_lacks: str, where: str, words: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "FEATURES", (HERE,))
+    monkeypatch.setattr(kernel, "PROBES", {"gretap": kernel.PROBES["gretap"]})
+    monkeypatch.setattr(kernel, "lacks", lambda: {"gretap": lacks})
+    monkeypatch.setattr(os, "geteuid", lambda: 0 if root else 1000)
+    monkeypatch.setattr(UserModeLinux, "missing", lambda _: engine_lacks)
+    said = nvgre("doctor")
+    assert said.status == status
+    [line] = [line for line in said.lines if "gretap" in line]
+    assert where in line
+    assert words in line
+
+
+def test_doctor_says_that_a_feature_is_nowhere_if_guests_lack_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "IN_GUESTS", frozenset())
+    monkeypatch.setattr(kernel, "lacks", lambda: dict.fromkeys(kernel.PROBES, "no such thing"))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert {row.where for row in doctor.kernel_features()} == {"nowhere"}
 
 
 def test_every_feature_has_a_remedy() -> None:

@@ -23,6 +23,8 @@ BUILDERS = {
     "clean": ["clean"],
     "clean as JSON": ["clean", "--json"],
     "mn": ["mn", "--topo", "single"],
+    "vm run": ["vm", "run", "true"],
+    "vm test": ["vm", "test"],
 }
 """Command lines that are good, and need root."""
 
@@ -56,6 +58,10 @@ def refused(said: Said, status: int) -> str:
         (["check", "nowhere"], ["nowhere", "contoso_fabrikam", "two_hosts"]),
         (["explain", "nowhere", "red1", "red2"], ["nowhere", "contoso_fabrikam", "two_hosts"]),
         (["explain", "two_hosts", "red1"], ["DESTINATION"]),
+        (["vm", "run", "--time-limt", "5", "--", "true"], ["--time-limt", "--time-limit"]),
+        (["vm", "run", "--time-limit", "0", "--", "true"], ["--time-limit", "0"]),
+        (["vm", "run", "--engine", "magic", "true"], ["magic", "uml"]),
+        (["vm", "run"], ["COMMAND"]),
         (["list", "--jsno"], ["--jsno", "--json"]),
         (["report", "nowhere"], ["nowhere", "results.json"]),
     ],
@@ -151,7 +157,7 @@ def test_without_root_nothing_is_built_and_the_message_says_sudo(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("verb", ["run", "up", "clean"])
+@pytest.mark.parametrize("verb", ["run", "up", "clean", "vm run"])
 def test_an_unprivileged_process_ends_with_3_and_says_sudo(verb: str, tmp_path: Path) -> None:
     _needs(verb)
     tmp_path.chmod(0o777)

@@ -53,7 +53,7 @@ def test_check_says_everything_that_is_wrong_line_by_line_on_standard_error(bad:
 def test_check_gives_good_as_json() -> None:
     said = nvgre("check", "two_hosts", "--json")
     assert said.status == 0
-    assert json.loads(said.out) == {"scenario": "two_hosts", "valid": True, "problems": []}
+    assert json.loads(said.out) == {"scenario": "two_hosts", "valid": True, "problems": [], "deviations": {}}
 
 
 def test_check_gives_what_is_wrong_as_json_with_the_same_status(bad: Path) -> None:
@@ -61,7 +61,7 @@ def test_check_gives_what_is_wrong_as_json_with_the_same_status(bad: Path) -> No
     assert said.status == 2
     assert said.err == ""
     result = json.loads(said.out)
-    assert result.keys() == {"scenario", "valid", "problems"}
+    assert result.keys() == {"scenario", "valid", "problems", "deviations"}
     assert (result["scenario"], result["valid"]) == (str(bad), False)
     assert {(problem["line"], problem["column"]): problem["path"] for problem in result["problems"]} == WRONG
     assert all(problem.keys() == {"path", "message", "hint", "line", "column"} for problem in result["problems"])

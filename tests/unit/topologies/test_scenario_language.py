@@ -1,10 +1,22 @@
 """What the scenario language allows beyond what the shipped files use."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from nvgre_node.choices import COPY, Ecn, FlowIds, Neighbours, RecordType, SourceCheck, TooBig
+from nvgre_node.choices import (
+    COPY,
+    Deviation,
+    Ecn,
+    FlowIds,
+    Implementation,
+    Neighbours,
+    RecordType,
+    SourceCheck,
+    TooBig,
+)
+from nvgre_node.deviations import IMITATIONS
 from topologies import Scenario, load
 
 from .scenario_cases import FLAT, ROUTED, edited, wrong_with
@@ -143,3 +155,34 @@ def test_a_vm_on_a_trunk_port_is_one_for_each_vlan(tmp_path: Path) -> None:
         ("red1", "red1", None, 5000),
         ("red1.10", "red1", 10, 5001),
     ]
+
+
+def deviating(text: str, folder: Path) -> dict[str, set[Deviation]]:
+    return {nve.host: set(nve.deviations) for nve in loaded(text, folder).policy.nves}
+
+
+def test_nves_deviate_all_or_one_and_a_hosts_word_takes_the_place_of_the_others(tmp_path: Path) -> None:
+    keeps, hides, clears = Deviation.KEEPS_TAGS, Deviation.HIDES_CE, Deviation.CLEARS_DF
+    everybody = edited(FLAT, {"hosts:\n": "nve: {deviations: [keeps_tags, hides_ce]}\nhosts:\n"})
+
+    assert deviating(FLAT, tmp_path) == {"host1": set(), "host2": set()}
+    assert deviating(everybody, tmp_path) == {"host1": {keeps, hides}, "host2": {keeps, hides}}
+    for said, meant in {"[clears_df]": {clears}, "clears_df": {clears}, "[]": set[Deviation]()}.items():
+        text = edited(everybody, {"host2: {": f"host2: {{deviations: {said}, "})
+        assert deviating(text, tmp_path) == {"host1": {keeps, hides}, "host2": meant}
+
+
+@pytest.mark.parametrize("implementation", Implementation)
+def test_an_imitation_stands_for_deviations_and_choices(implementation: Implementation, tmp_path: Path) -> None:
+    as_it_is = loaded(FLAT, tmp_path).policy.nves
+    text, imitation = edited(FLAT, {"host2: {": f"host2: {{imitate: {implementation}, "}), IMITATIONS[implementation]
+    wrong = replace(as_it_is[1], deviations=imitation.deviations, **imitation.choices)
+
+    assert loaded(text, tmp_path).policy.nves == (as_it_is[0], wrong)
+
+
+def test_what_a_scenario_chooses_itself_counts_before_an_imitations_choice(tmp_path: Path) -> None:
+    text = edited(FLAT, {"hosts:\n": "nve: {imitate: gretap, flow_ids: flow, deviations: [repeats_id]}\nhosts:\n"})
+    wrong = IMITATIONS[Implementation.GRETAP].deviations | {Deviation.REPEATS_ID}
+
+    assert {(nve.flow_ids, nve.deviations) for nve in loaded(text, tmp_path).policy.nves} == {(FlowIds.FLOW, wrong)}

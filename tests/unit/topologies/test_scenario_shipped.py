@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import topologies
-from nvgre_node.choices import FlowIds, TooBig
+from nvgre_node.choices import Carries, FlowIds, Implementation, Neighbours, TooBig
+from nvgre_node.deviations import IMITATIONS
 from nvgre_node.fabric import Fabric, Multipath
 from nvgre_node.policy import LookupRecord
 from topologies import ScenarioError, load, shipped
@@ -24,8 +25,11 @@ def links(fabric: Fabric) -> set[frozenset[str]]:
     return {frozenset(f"{end.node} {' '.join(map(str, end.addresses))}" for end in link.ends) for link in fabric.links}
 
 
-def test_three_scenarios_are_shipped() -> None:
-    assert shipped() == ["contoso_fabrikam", "leaf_spine", "two_hosts"]
+def test_these_scenarios_are_shipped() -> None:
+    assert shipped() == [
+        *("contoso_fabrikam", "cross_premise", "hnv", "internet_gateway", "leaf_spine", "ovs_like_peer"),
+        *("two_hosts", "vlan_gateway"),
+    ]
 
 
 @pytest.mark.parametrize("name", shipped())
@@ -36,7 +40,48 @@ def test_a_shipped_scenario_loads_by_name_and_by_path(name: str) -> None:
     assert scenario.name == name == scenario.path.stem
     assert scenario.sha256 == hashlib.sha256(scenario.path.read_bytes()).hexdigest()
     assert (scenario.fabric.mtu, scenario.tenant_mtu) == (1542, 1500)
-    assert {(nve.flow_ids, nve.too_big) for nve in scenario.policy.nves} == {(FlowIds.FLOW, TooBig.TELL)}
+    wrong = [nve for nve in scenario.policy.nves if nve.deviations]
+    right = [nve for nve in scenario.policy.nves if nve not in wrong]
+    assert {(nve.flow_ids, nve.too_big) for nve in right} == {(FlowIds.FLOW, TooBig.TELL)}
+    assert [nve.host for nve in wrong] == (["host2"] if name == "ovs_like_peer" else [])
+
+
+def test_the_peer_of_ovs_like_peer_does_what_open_vswitch_does() -> None:
+    _, peer = load("ovs_like_peer").policy.nves
+    imitation = IMITATIONS[Implementation.OVS]
+
+    assert (peer.deviations, peer.too_big) == (imitation.deviations, imitation.choices["too_big"])
+
+
+def test_hnv_has_two_routing_domains_of_one_customer_with_the_same_addresses() -> None:
+    policy = load("hnv").policy
+    rd, sales = ([own for own in policy.subnets if own.tenant == f"contoso_{name}"] for name in ("rd", "sales"))
+
+    assert {prefix for own in sales for prefix in own.prefixes} < {prefix for own in rd for prefix in own.prefixes}
+    assert policy.vm("rd_web1").cas == policy.vm("sales_web1").cas
+    assert {(nve.carries, nve.neighbours) for nve in policy.nves} == {(Carries.IP, Neighbours.PROXY)}
+
+
+def test_hnv_has_the_routes_of_the_documented_example() -> None:
+    found = [
+        (str(r.prefix), str(r.next_hop or "on-link")) for r in load("hnv").policy.routes if r.domain == "contoso_rd"
+    ]
+
+    assert set(found) == {
+        ("10.0.1.0/24", "on-link"),
+        ("10.0.2.0/24", "on-link"),
+        ("10.1.2.0/24", "on-link"),
+        ("0.0.0.0/0", "10.0.2.250"),
+    }
+    assert [vm.name for vm in load("hnv").policy.vms if vm.subnet == "rd_gateway"] == ["rd_gw"]
+
+
+def test_hnv_has_a_provider_address_per_virtual_subnet_and_host() -> None:
+    policy = load("hnv").policy
+    pas = {(vm.host, policy.pa_of(vm)): vm.subnet for vm in policy.vms}
+
+    assert len(pas) == len({(vm.host, vm.subnet) for vm in policy.vms})
+    assert all(pas[vm.host, policy.pa_of(vm)] == vm.subnet for vm in policy.vms)
 
 
 def test_contoso_and_fabrikam_differ_in_nothing_but_the_vsid() -> None:
@@ -138,7 +183,19 @@ def test_a_shipped_scenario_is_a_topology_of_mininets_own_command(name: str) -> 
 
     topo = topos[name]()
 
-    assert set(topo.nodes()) == {*fabric.routers, *(nve.host for nve in policy.nves), *(vm.name for vm in policy.vms)}
+    machines = {*(vm.name for vm in policy.vms), *policy.servers, *(network.name for network in policy.outside)}
+    assert set(topo.nodes()) == {*fabric.routers, *(nve.host for nve in policy.nves), *machines}
+
+
+def test_the_tenants_of_the_gateways_differ_inside_in_nothing_but_the_vsid() -> None:
+    for name in ("internet_gateway", "cross_premise"):
+        policy = load(name).policy
+        cas: dict[str, dict[str, object]] = {tenant: {} for tenant in ("contoso", "fabrikam")}
+        for vm in policy.vms:
+            cas[policy.tenant_of(vm)][vm.name.removeprefix(policy.tenant_of(vm))] = vm.mac, vm.cas
+        assert cas["contoso"] == cas["fabrikam"]
+        legs = [vm.leg for vm in policy.vms if vm.leg]
+        assert len({leg.addresses for leg in legs}) == 2
 
 
 def test_an_unknown_name_is_answered_with_the_shipped_ones() -> None:
@@ -147,5 +204,5 @@ def test_an_unknown_name_is_answered_with_the_shipped_ones() -> None:
 
     assert str(caught.value) == (
         "two_host: no such scenario "
-        "(did you mean two_hosts? there are: contoso_fabrikam, leaf_spine, two_hosts; the path of a file works too)"
+        f"(did you mean two_hosts? there are: {', '.join(shipped())}; the path of a file works too)"
     )

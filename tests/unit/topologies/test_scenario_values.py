@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from nvgre_node.choices import Deviation
 from nvgre_node.dataplane import DATAPLANES
 
 from .scenario_cases import FLAT, Case, edited, lines, wrong_with
+
+*_FIRST, _LAST = map(repr, map(str, Deviation))
+DEVIATIONS = f"{', '.join(_FIRST)} or {_LAST}"
 
 VALUES: list[Case] = [
     Case(
@@ -206,6 +210,23 @@ VALUES: list[Case] = [
         ["6:9: links[0]: host1 is in VLAN 10, host2 in no VLAN (both ends of a link have the same vlan)"],
     ),
     Case(
+        "a deviation that there is not, and an implementation that nobody imitates",
+        {
+            "hosts:\n": "nve: {deviations: [keeps_tags, keep_tags], imitate: vpp}\nhosts:\n",
+            "pa: 192.168.0.1/24": "pa: 192.168.0.1/24, deviations: all",
+        },
+        [
+            f"3:32: nve.deviations[1]: 'keep_tags' is not {DEVIATIONS}",
+            "3:53: nve.imitate: 'vpp' is not 'ovs', 'gretap' or 'dash'",
+            f"5:43: hosts.host1.deviations: 'all' is not {DEVIATIONS}",
+        ],
+    ),
+    Case(
+        "frames that are carried",
+        {"hosts:\n": "nve: {carries: ipv4}\nhosts:\n"},
+        ["3:16: nve.carries: 'ipv4' is not 'ethernet' or 'ip'"],
+    ),
+    Case(
         "a scenario name with a blank",
         {"name: net": "name: my net"},
         ["1:7: name: 'my net' is not a name (small letters, digits and underscores, a letter first)"],
@@ -307,14 +328,14 @@ SHAPES: list[Case] = [
         [
             "4:3: hosts.host1: host1 has no link (join it to another host under links, or give a router an address on its link)",
             "5:3: hosts.host2: host2 has no link (join it to another host under links, or give a router an address on its link)",
-            "6:1: link: is not a key of this language (did you mean links? there are: about, faults, hosts, links, mtu, multipath, name, nve, routers, tenants, title)",
+            "6:1: link: is not a key of this language (did you mean links? there are: about, faults, hosts, links, mtu, multipath, name, nve, outside, routers, servers, tenants, title)",
         ],
     ),
     Case(
         "a key that is misspelt further down",
         {"mac: 02:00:00:00:0b:01": "mack: 02:00:00:00:0b:01"},
         [
-            "18:60: tenants.blue.vms.blue1.mack: is not a key of this language (did you mean mac? there are: acl, ca, host, mac, pa, record, subnet, trunk)"
+            "18:60: tenants.blue.vms.blue1.mack: is not a key of this language (did you mean mac? there are: acl, ca, gateway, host, mac, pa, record, subnet, trunk, vlan)"
         ],
     ),
     Case(

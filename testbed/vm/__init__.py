@@ -1,0 +1,5 @@
+"""A stock kernel beside the machine's own: guests that see the host's files, read-only, and run one command.
+
+`job` is what a guest is asked to do, an engine (`uml`) knows how to boot one, `machine` runs it to its end, `confine`
+keeps it from writing to the host, and `guest/` holds what runs inside.
+"""

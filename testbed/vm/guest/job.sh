@@ -1,0 +1,47 @@
+#!/bin/sh
+# Process 1 of any guest once its root is there: runs the job, hands back what it wrote and how it ended, switches off.
+# From the host, in /run/job: `command` and `back`, lists of words that each end with a NUL, and `mode`.
+set -eu
+job=/run/job
+out=/dev/tty1 err=/dev/tty2
+
+run() { # the command, in a session of its own
+    xargs -0 -x -n 1000000 -s 1000000 -a "$job/command" setsid --wait "$@" /bin/sh "$job/guest/command.sh"
+}
+
+end_all_but() { # what the command left running; kernel threads do not mind
+    for process in /proc/[0-9]*; do
+        number=${process#/proc/}
+        case " 1 $* " in *" $number "*) ;; *) kill -KILL "$number" 2>/dev/null || : ;; esac
+    done
+}
+
+ip link set lo up
+read -r mode <"$job/mode"
+case $mode in
+terminal)
+    run --ctty <"$out" >"$out" 2>&1 || :
+    end_all_but
+    ;;
+pipes) # the command must not take its output for a terminal
+    stty -F "$out" raw -echo
+    stty -F "$err" raw -echo
+    mkfifo /run/out /run/err
+    cat /run/out >"$out" &
+    copies=$!
+    cat /run/err >"$err" &
+    copies="$copies $!"
+    run </dev/null >/run/out 2>/run/err || :
+    end_all_but "$copies"
+    # shellcheck disable=SC2086 # a list of words
+    wait $copies
+    ;;
+esac
+
+mkdir "$job/written"
+cd /run/upper
+xargs -0 -r -a "$job/back" -n 1 /bin/sh "$job/guest/back.sh" || echo "some" >"$job/lost"
+cp /run/status "$job/status"
+sync
+echo o >/proc/sysrq-trigger
+while :; do sleep 1; done
