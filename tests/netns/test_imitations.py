@@ -94,7 +94,7 @@ def test_the_whole_experiment_on_nves_that_imitate_open_vswitch(tmp_path: Path) 
     text = load("two_hosts").path.read_text().replace("hosts:\n", "nve: {imitate: ovs}\nhosts:\n", 1)
     (tmp_path / "all_ovs.yaml").write_text(text)
     verdict, failed = run(load(tmp_path / "all_ovs.yaml"))
-    # Tags that stay on break what rests on them too: NVEs in switches (T3), gateways to VLANs (D5). G16: it is not counted.
+    # Tags that stay on break what rests on them: NVEs in switches (T3), gateways to VLANs (D5). G16: uncounted.
     also = {"D5", "G16", "T3"}
     assert (verdict, failed) == (Verdict.FAIL, said(table(Implementation)[Implementation.OVS]) | also)
 
