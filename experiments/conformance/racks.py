@@ -44,10 +44,10 @@ def unicast(lab: Lab) -> Iterator[Finding]:
             frame = lab.ethernet(src=a.mac, dst=b.mac) / mark()
             (shot,) = lab.say(frame, vm=a)
             what, sent = f"{a.name} to {b.name}", f"a unicast frame of {a.name}"
-            yield Finding("T3", what, sent, f"delivered to {b.name}", shot.recovered(bytes(frame)), shot.reason)
+            yield Finding("T3", what, sent, f"delivered to {b.name}", shot.recovered(bytes(frame)))
             outer = distinct(f"{o.source} -> {o.destination}, VSID {o.key >> 8}" for o in shot.carriers(a.host))
             wanted = f"{lab.pa(a)} -> {lab.pa(b)}, VSID {lab.policy.vsid_of(a)}"
-            yield Finding("T3", f"{what}, between the switches", sent, wanted, outer, shot.reason)
+            yield Finding("T3", f"{what}, between the switches", sent, wanted, outer)
             yield Finding("D5", f"{what}, on the servers' links", sent, _wanted(a, b), _links(shot))
 
 
@@ -57,7 +57,7 @@ def broadcast(lab: Lab) -> Iterator[Finding]:
         (shot,) = lab.say(lab.ethernet(src=a.mac, dst=BROADCAST) / mark(), vm=a)
         others = sorted(vm.name for vm in lab.policy.vms if vm.subnet == a.subnet and vm != a)
         sent = f"a broadcast of {a.name}"
-        yield Finding("T3", sent, sent, f"delivered to {', '.join(others)}", shot.delivered, shot.reason)
+        yield Finding("T3", sent, sent, f"delivered to {', '.join(others)}", shot.delivered)
 
 
 def other_vlans(lab: Lab) -> Iterator[Finding]:

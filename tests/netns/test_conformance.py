@@ -458,7 +458,7 @@ def test_on_a_dead_network_nothing_passes(monkeypatch: pytest.MonkeyPatch) -> No
         return patient(watch, done, min(seconds, 0.05))
 
     monkeypatch.setattr(Watch, "until", impatient)
-    monkeypatch.setattr(Object, "attach", lambda *_: None)
+    monkeypatch.setattr(Object, "attach", lambda *_, **__: None)
     found = conformance.run(context())
     assert found.verdict is Verdict.FAIL
     assert [(sample["row"], sample["what"]) for sample in found.samples if sample["verdict"] == Verdict.PASS] == []

@@ -123,7 +123,7 @@ def test_a_leak_that_arrives_while_the_next_probe_is_under_way_is_a_leak(
 
 def nothing_attached(monkeypatch: pytest.MonkeyPatch) -> None:
     """The programs are loaded, and no packet ever meets them."""
-    monkeypatch.setattr(Object, "attach", lambda *_: None)
+    monkeypatch.setattr(Object, "attach", lambda *_, **__: None)
 
 
 def programs_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:

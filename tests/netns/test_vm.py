@@ -50,8 +50,8 @@ class Guest:
     """`./nvgre vm run WORDS` that goes on running."""
 
     def __init__(self, *words: str) -> None:
-        self.process = subprocess.Popen(
-            [*COMMAND, "vm", "run", *words], cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        self.process = subprocess.Popen(  # unbuffered: what `says` leaves is for `communicate`
+            [*COMMAND, "vm", "run", *words], cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
         )
 
     def says(self, line: bytes) -> bool:
