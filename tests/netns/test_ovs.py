@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from scapy.layers.inet import IP, UDP
@@ -225,8 +226,8 @@ def test_two_networks_side_by_side_do_not_mind_each_other() -> None:
         assert one["blue1"].ping("10.0.0.2")
 
 
-def test_a_killed_run_is_cleaned_away_with_its_daemons() -> None:
-    owner = Owner(CHECKOUT / "build" / "never", "isolation", "--scenario", "two_hosts", "--dataplane", "ovs")
+def test_a_killed_run_is_cleaned_away_with_its_daemons(tmp_path: Path) -> None:
+    owner = Owner(tmp_path, "isolation", "--scenario", "two_hosts", "--dataplane", "ovs")
     try:
 
         def has_daemons(owner: Owner) -> object:

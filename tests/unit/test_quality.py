@@ -29,6 +29,14 @@ PURE = (
     "dataplane/capability",
     "dataplane/layouts",
     "dataplane/model/*",
+    "dataplane/openvswitch/pipeline",
+    "dataplane/openvswitch/flows",
+    "dataplane/openvswitch/sending",
+    "dataplane/openvswitch/receiving",
+    "dataplane/openvswitch/answering",
+    "dataplane/openvswitch/routes",
+    "dataplane/openvswitch/filtering",
+    "dataplane/openvswitch/underlay",
 )
 TOUCHING = {"pyroute2", "mininet", "scapy", "ctypes", "subprocess", "socket", "os"}
 
