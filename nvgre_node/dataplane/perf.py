@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes as c
+import errno
 
 from nvgre_node.dataplane.libbpf import Map, check, libbpf
+from nvgre_node.errors import MissingError
 
 _SAMPLE = c.CFUNCTYPE(None, c.c_void_p, c.c_int, c.c_void_p, c.c_uint32)
 _PAGES = 32
@@ -12,7 +14,10 @@ _PAGES = 32
 
 
 class PerfBuffer:
-    """The reader of a map of type PERF_EVENT_ARRAY; programs can write to it from now on, until it is closed."""
+    """The reader of a map of type PERF_EVENT_ARRAY; programs can write to it from now on, until it is closed.
+
+    Raises MissingError on a kernel without perf events.
+    """
 
     def __init__(self, events: Map) -> None:
         self._samples: list[bytes] = []
@@ -20,6 +25,8 @@ class PerfBuffer:
         new = libbpf().perf_buffer__new
         new.restype = c.c_void_p
         pointer = new(events.fd, c.c_size_t(_PAGES), self._callback, None, None, None)
+        if not pointer and c.get_errno() == errno.ENOSYS:
+            raise MissingError("this kernel has no perf events (CONFIG_PERF_EVENTS), by which frames are punted")
         self._pointer = c.c_void_p(pointer or check(-(c.get_errno() or 1), f"perf buffer of {events.name}"))
 
     def _collect(self, _context: int, _cpu: int, data: int, size: int) -> None:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from nvgre_node.choices import UnknownUnicast
+from nvgre_node.errors import MissingError
+from nvgre_node.monitor import Monitor, by_vsid
 from nvgre_node.namespace import netlink
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import TenantVM
@@ -61,6 +64,25 @@ def test_isolation_holds_on_this_kernel_too(tmp_path: Path) -> None:
     [outcome] = json.loads(done.stdout)["experiments"]
     assert outcome["verdict"] == "pass"
     assert outcome["checks"]
+
+
+def test_punting_needs_perf_events_and_a_kernel_without_says_so() -> None:
+    """User-Mode Linux has none; what is unknown can be flooded or dropped there."""
+    with (
+        pytest.raises(MissingError, match="CONFIG_PERF_EVENTS"),
+        NvgreNet(load("two_hosts").with_nve(unknown=UnknownUnicast.PUNT)),
+    ):
+        pass
+    with NvgreNet(load("two_hosts").with_nve(unknown=UnknownUnicast.FLOOD)) as net:
+        assert net["red1"].ping("10.0.0.2")
+
+
+def test_a_monitor_counts_here_too() -> None:
+    """Its flows come faster than this kernel finds memory for them: it must have all of it from the start."""
+    with NvgreNet(load("two_hosts")) as net, net["host1"].inside(), Monitor("host1-eth0") as monitor:
+        for vm, address in (("red1", "10.0.0.2"), ("blue1", "10.0.0.2"), ("red1", "fd00:10::2")) * 4:
+            assert net[vm].ping(address)
+        assert {vsid for (_, vsid) in by_vsid(monitor.flows())} == {5000, 6000}
 
 
 @pytest.fixture(scope="module")

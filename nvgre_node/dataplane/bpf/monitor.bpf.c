@@ -21,9 +21,9 @@ struct account {
 	__u64 bytes;   /* of inner frames, headers of a GSO frame once: as NVEs count */
 };
 
+/* All memory for it is taken at once: a program that asks for more may be refused for a moment, and lose flows. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, MAX_FLOWS);
 	__type(key, struct flow);
 	__type(value, struct account);
