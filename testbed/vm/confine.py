@@ -87,9 +87,10 @@ def set_read_only(path: str, read_only: bool, recursive: bool = False) -> None:
 def mounts() -> list[tuple[str, str]]:
     """Mount points and kinds of file systems, in the order in which they were mounted."""
     found = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
         words, kinds = (part.split() for part in line.split(" - ", 1))
-        found.append((words[4].encode().decode("unicode_escape"), kinds[0]))
+        point = os.fsencode(words[4]).decode("unicode_escape").encode("latin-1")  # blanks are written \\040
+        found.append((os.fsdecode(point), kinds[0]))
     return found
 
 

@@ -101,7 +101,7 @@ def run(job: Job, engine: Engine, streams: Streams, limit: float | None = None, 
         with _process(own, engine.command(folder, streams.channels, memory), streams.ends) as process:
             assert process.stdout is not None  # noqa: S101 (for mypy: it is a pipe)
             pump({**streams.sinks, process.stdout.fileno(): log}, streams.typed, limit)
-        return _result(job, folder, log)
+        return result(job, folder, log)
     finally:
         own.close()
 
@@ -162,7 +162,8 @@ def _read(descriptor: int) -> bytes:
         return b""
 
 
-def _result(job: Job, folder: Path, log: Tail) -> int:
+def result(job: Job, folder: Path, log: Tail) -> int:
+    """The status of a job's command; brings back what it wrote. Raises MissingError if the guest did not finish."""
     status = jobs.status(folder)
     if status is None:
         raise MissingError(f"the guest ended before its command did; the end of its kernel's log:\n{log.lines()}")

@@ -8,10 +8,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from nvgre_node.choices import UnknownUnicast
+from nvgre_node.choices import Neighbours, SourceCheck, UnknownUnicast
 from nvgre_node.errors import MissingError
 from nvgre_node.monitor import Monitor
 from nvgre_node.namespace import netlink
@@ -66,6 +67,19 @@ def test_isolation_holds_on_this_kernel_too(tmp_path: Path) -> None:
     [outcome] = json.loads(done.stdout)["experiments"]
     assert outcome["verdict"] == "pass"
     assert outcome["checks"]
+
+
+CHOICES: dict[str, dict[str, Any]] = {
+    "functions that are judged apart elsewhere": {"source_check": SourceCheck.CA},
+    "a loop over TCP's options": {"clamp_mss": True},
+    "both, and a proxy": {"source_check": SourceCheck.CA, "clamp_mss": True, "neighbours": Neighbours.PROXY},
+}
+
+
+@pytest.mark.parametrize("choices", CHOICES.values(), ids=CHOICES)
+def test_an_older_verifier_accepts_the_programs(choices: dict[str, Any]) -> None:
+    with NvgreNet(load("two_hosts").with_nve(**choices)) as net:
+        assert net["red1"].ping("10.0.0.2")
 
 
 def test_punting_needs_perf_events_and_a_kernel_without_says_so() -> None:

@@ -68,6 +68,15 @@ static __always_inline void lower_mss(struct __sk_buff *skb, __u32 tcp, __u32 at
 	bpf_l4_csum_replace(skb, tcp + __builtin_offsetof(struct tcphdr, check), was, now, sizeof(now));
 }
 
+/* An offset that lies `by` further on. They are all below 256, which older verifiers (6.1) have to be told every time, or
+ * they follow each way through the options by itself, and give up. The compiler, which knows, must not leave it out. */
+static __always_inline __u32 further(__u64 at, __u32 by)
+{
+	at += by;
+	asm volatile("%0 &= 0xff" : "+r"(at));
+	return at;
+}
+
 /* No MSS above what an IP packet of `largest` bytes holds. Options that contradict themselves end the search. */
 static __always_inline void clamp_mss(struct __sk_buff *skb, const struct tcp_place *tcp, __u32 largest)
 {
@@ -79,13 +88,13 @@ static __always_inline void clamp_mss(struct __sk_buff *skb, const struct tcp_pl
 		if (at >= end || bpf_skb_load_bytes(skb, at, &kind, 1) || kind == TCP_END_OF_OPTIONS)
 			return;
 		if (kind == TCP_NO_OPERATION) {
-			at++;
+			at = further(at, 1);
 			continue;
 		}
 		if (at + 1 >= end || bpf_skb_load_bytes(skb, at + 1, &length, 1) || length < 2 || at + length > end)
 			return;
 		if (kind == TCP_MSS && length == 4)
 			lower_mss(skb, tcp->start, at + 2, largest - headers);
-		at += length;
+		at = further(at, length);
 	}
 }
