@@ -16,7 +16,7 @@ from experiments.base import Context
 from experiments.conformance import lacking
 from experiments.results import Verdict
 from experiments.transfer import transfer
-from nvgre_node import topo
+from nvgre_node import namespace, topo
 from nvgre_node.choices import FlowIds
 from nvgre_node.dataplane import ovs
 from nvgre_node.dataplane.base import Drop
@@ -24,6 +24,7 @@ from nvgre_node.dataplane.openvswitch import ways
 from nvgre_node.errors import BadInputError
 from nvgre_node.namespace import netlink
 from nvgre_node.net import NvgreNet
+from nvgre_node.node import TenantVM
 from nvgre_node.outer import outer_of
 from nvgre_node.waiting import wait_until
 from topologies import Scenario, load
@@ -149,17 +150,22 @@ def test_what_does_not_fit_is_dropped_and_counted(tap: Tap, size: int, fits: boo
     assert tap.net.dropped()[Drop.TOO_BIG] - before == (0 if fits else 1)
 
 
-def test_counters_tell_what_went_where(tap: Tap) -> None:
-    before, there = (tap.net[host].dataplane.counters()[RED] for host in ("host1", "host2"))
-    for port, mark in enumerate((token(), token(), token())):
-        tap.say("red1", of_flow(port, mark), mark)
-    mark = token()
-    tap.say("red1", from_red1(IP(dst="192.0.2.3") / Raw(mark), dst=RED3), mark)
-
-    after, arrived = (tap.net[host].dataplane.counters()[RED] for host in ("host1", "host2"))
+def test_counters_tell_what_went_where() -> None:
+    with NvgreNet(load("two_hosts"), "ovs") as net:
+        for vm in net.vms:
+            with vm.inside():  # what a VM says of its own accord would count too
+                namespace.set_sysctl(f"ipv6/conf/{TenantVM.INTERFACE}/disable_ipv6", 1)
+        with Tap(net) as tap:
+            first = token()
+            tap.say("red1", of_flow(9, first), first)  # behind whatever was under way
+            before, there = (net[host].counters()[RED] for host in ("host1", "host2"))
+            for port, mark in enumerate((token(), token(), token())):
+                tap.say("red1", of_flow(port, mark), mark)
+            mark = token()
+            tap.say("red1", from_red1(IP(dst="192.0.2.3") / Raw(mark), dst=RED3), mark)
+            after, arrived = (net[host].counters()[RED] for host in ("host1", "host2"))
     assert after.encapsulated - before.encapsulated == arrived.decapsulated - there.decapsulated == 3
-    size = len(of_flow(0, mark))
-    assert after.encapsulated_bytes - before.encapsulated_bytes == 3 * size
+    assert after.encapsulated_bytes - before.encapsulated_bytes == 3 * len(of_flow(0, mark))
     assert after.local - before.local == 1
 
 
