@@ -138,12 +138,13 @@ def on_variants(
     context: Context, journal: Journal, todo: Sequence[tuple[Variant, Sequence[Tried]]]
 ) -> Iterator[Finding]:
     """The rows that need another network."""
+    own = capabilities(context)
     for number, (variant, tried) in enumerate(todo):
         if variant in OVER_IPV4 and any(pa.version == 6 for nve in context.scenario.policy.nves for pa in nve.pas):
             continue
         scenario, network = variant(context.scenario), (variant.__doc__ or "").rstrip(".")
         context.progress(number, len(todo), network)
-        if lacks := lacking.refused(scenario.policy, capabilities(context)):
+        if lacks := lacking.refused(scenario.policy, own):
             journal.recall([])
             for row in tried:
                 yield from lacking.untried(row, network, lacks)

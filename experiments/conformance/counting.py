@@ -8,12 +8,11 @@ from scapy.layers.l2 import Dot1Q
 from scapy.packet import Packet
 
 from experiments.conformance.lab import DEAD, NOBODY, Lab, mark
-from experiments.conformance.receiving import UNLISTED_PA, header, spelled
+from experiments.conformance.receiving import NO_VSID, UNLISTED_PA, header, spelled
 from experiments.conformance.rows import Finding
 from experiments.probes import TEST_ETHERTYPE
 from nvgre_node.dataplane.base import Drop
 
-_NO_VSID = 0xABCDE
 _NOBODYS = "02:00:5e:00:53:03"  # locally administered, and of no VM
 
 
@@ -44,7 +43,7 @@ def _refused(lab: Lab) -> dict[Drop, Packet]:
         Drop.PROTOCOL_TYPE: gre(0x2000, 0x0800),
         Drop.TRUNCATED: lab.outer() / mark(),
         Drop.RESERVED_VSID: lab.nvgre(vsid=1),
-        Drop.UNKNOWN_VSID: lab.nvgre(vsid=_NO_VSID),
+        Drop.UNKNOWN_VSID: lab.nvgre(vsid=NO_VSID),
         Drop.SOURCE_PA: lab.nvgre(src=UNLISTED_PA[lab.outer_version]),
         Drop.INNER_TAG: lab.nvgre(tagged / mark()),
         Drop.NOT_LOCAL: lab.nvgre(lab.ethernet(dst=_NOBODYS) / mark()),

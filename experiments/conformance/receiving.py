@@ -18,7 +18,7 @@ from nvgre_node.outer import outer_of
 from nvgre_node.wire import FRAGMENT_HEADER, GRE_PROTOCOL, VSID_FIRST, VSID_LAST
 
 UNLISTED_PA = {4: "198.51.100.1", 6: "2001:db8::9"}  # RFC 5737, RFC 3849: nobody's
-_NO_VSID = 0xABCDE
+NO_VSID = 0xABCDE  # of no virtual subnet
 WITH_OPTIONAL_FIELDS = ("C, with a checksum", "S, with a sequence number")
 _REASSEMBLY_MS = 300.0  # user space takes part in it
 
@@ -103,7 +103,7 @@ def checksum_sequence_no_key(lab: Peer) -> Iterator[Finding]:
 def virtual_subnets(lab: Peer) -> Iterator[Finding]:
     """T6, V1, V2, V5: a VSID that this NVE does not serve reaches nobody, whatever range it is from."""
     served = {subnet.vsid for subnet in lab.policy.subnets}
-    tries = [("T6", _NO_VSID), ("V1", 0), ("V1", 1), ("V1", 0xFFF), ("V2", 0xFFFFFF)]
+    tries = [("T6", NO_VSID), ("V1", 0), ("V1", 1), ("V1", 0xFFF), ("V2", 0xFFFFFF)]
     tries += [("V5", VSID_FIRST), ("V5", VSID_LAST)]
     for row, vsid in tries:
         if vsid not in served:

@@ -54,7 +54,6 @@ class Reg(StrEnum):
     TO_VSID = "reg1"  # where it goes
     FROM = "reg2"  # the number of the port that it came from; 0: the wire
     TO = "reg3"  # and of the one that it goes to
-    DOMAIN = "reg4"  # the number of the routing domain
     TOO_BIG = "reg5"
     TUNNEL = "reg6"  # the OpenFlow port that it leaves by
     PA = "reg7"  # which of the own PAs, where the flow decides
