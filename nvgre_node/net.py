@@ -13,7 +13,7 @@ from nvgre_node import namespace
 from nvgre_node.dataplane.base import Drop, SubnetCounters
 from nvgre_node.groups import ascending
 from nvgre_node.link import VethLink
-from nvgre_node.node import NamespacedNode, ProviderHost, TenantVM
+from nvgre_node.node import FabricRouter, NamespacedNode, ProviderHost, TenantVM
 from nvgre_node.policy import Address
 from nvgre_node.run import Run
 from nvgre_node.topo import NvgreTopo
@@ -63,7 +63,8 @@ class NvgreNet(Mininet):
     def __enter__(self) -> Self:
         try:
             self.start()
-            wait_until(lambda: all(host.is_ready() for host in self.provider_hosts), "the next hops to be resolved")
+            underlay = *self.provider_hosts, *self.fabric_routers
+            wait_until(lambda: all(node.is_ready() for node in underlay), "the next hops to be resolved")
         except BaseException:
             self.stop()
             raise
@@ -91,6 +92,11 @@ class NvgreNet(Mininet):
     def provider_hosts(self) -> list[ProviderHost]:
         """The provider hosts, in the order of their names."""
         return [node for node in self.hosts if isinstance(node, ProviderHost)]
+
+    @property
+    def fabric_routers(self) -> list[FabricRouter]:
+        """The routers of the underlay, in the order of their names."""
+        return [node for node in self.hosts if isinstance(node, FabricRouter)]
 
     @property
     def vms(self) -> list[TenantVM]:

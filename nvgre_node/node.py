@@ -8,14 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from ipaddress import ip_address
-from socket import AF_INET, AF_INET6
 from typing import Any
 
 from mininet.log import warn
 from mininet.node import Node
 from pyroute2.netlink.exceptions import NetlinkError
 
-from nvgre_node import dataplane, namespace, probing
+from nvgre_node import dataplane, namespace, next_hops, probing
 from nvgre_node.choices import COPY
 from nvgre_node.dataplane import capability
 from nvgre_node.dataplane.base import Punted, SubnetCounters
@@ -23,14 +22,12 @@ from nvgre_node.errors import BadInputError, MissingError
 from nvgre_node.fabric import MulticastRoute, Multipath, Route
 from nvgre_node.multicast import multicast_router
 from nvgre_node.multipath import Spreading
-from nvgre_node.namespace import NUD_VALID, netlink
+from nvgre_node.namespace import netlink
 from nvgre_node.outside import DEFAULT
 from nvgre_node.policy import Address, LookupRecord, NvePolicy, Vm
 from nvgre_node.run import Run, process_run
 
 _IFA_F_NODAD = 0x02
-_NTF_USE = 0x01
-_NTF_EXT_MANAGED = 0x01
 
 
 @cache
@@ -162,7 +159,14 @@ class FabricRouter(NamespacedNode):
             namespace.set_sysctl("ipv4/ip_forward", 1)
             namespace.set_sysctl("ipv6/conf/all/forwarding", 1)
             self._multicast = multicast_router(self._addresses(), multicast)
+            self._next_hops = next_hops.towards(hop for route in routes for hop in route.next_hops)
+            next_hops.keep(self._next_hops)
         return {}
+
+    def is_ready(self) -> bool:
+        """Whether every next hop is resolved: from then on the first packet takes as long as any other."""
+        with self.inside():
+            return next_hops.are_resolved(self._next_hops)
 
     def spread_by(self, mode: Multipath) -> None:
         """Has it choose among equal-cost paths by this, from now on (E1).
@@ -314,27 +318,16 @@ class ProviderHost(NamespacedNode):
 
     def next_hops(self) -> dict[str, int]:
         """The neighbours through which the NVE's peers are reached, each with its interface index, by the routes."""
-        found = {}
-        with self.inside(), netlink() as ip:
-            for pa in self.policy.remote_pas:
-                route = ip.route("get", dst=str(pa))[0]
-                found[route.get("gateway") or str(pa)] = int(route.get("oif"))
-        return found
+        with self.inside():
+            return next_hops.towards(self.policy.remote_pas)
 
     def _keep_next_hops(self) -> None:
-        """Has the kernel resolve the next hops now, and keep them resolved (Linux 5.16; before, it asks but once)."""
         hops = self.next_hops()
-        with self.inside(), netlink() as ip:
-            for hop, ifindex in hops.items():
-                wanted = {"dst": hop, "ifindex": ifindex, "state": 0}
-                try:
-                    ip.neigh("replace", flags_ext=_NTF_EXT_MANAGED, **wanted)
-                except NetlinkError:
-                    ip.neigh("replace", flags=_NTF_USE, **wanted)
+        with self.inside():
+            next_hops.keep(hops)
 
     def is_ready(self) -> bool:
         """Whether every next hop of the NVE is resolved: from then on it drops nothing for want of a neighbour."""
-        wanted = self.next_hops().keys()
-        with self.inside(), netlink() as ip:
-            found = [n for family in (AF_INET, AF_INET6) for n in ip.get_neighbours(family=family)]
-            return wanted <= {n.get("dst") for n in found if n["state"] & NUD_VALID}
+        hops = self.next_hops()
+        with self.inside():
+            return next_hops.are_resolved(hops)

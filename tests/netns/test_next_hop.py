@@ -1,11 +1,13 @@
 """The outer Ethernet header, and what a router in between leaves alone (O2, O3, G7, U2)."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
 
+from nvgre_node import next_hops
 from nvgre_node.net import NvgreNet
-from topologies import load
+from topologies import Scenario, load
 
 from .tap import Tap, wire
 
@@ -78,3 +80,33 @@ def test_each_company_reaches_its_own_sql_server_across_the_router_u2_t4(routed:
     heard = routed.during(lambda: routed.net[vm].ping(address))
 
     assert silent not in {node for node, frames in heard.items() if any(not frame[0] & 1 for frame in frames)}
+
+
+SETTLED = {"REACHABLE", "STALE", "DELAY", "PROBE", "PERMANENT"}
+FABRICS = {"IPv4": load("leaf_spine"), "IPv6": load("leaf_spine").over_ipv6()}
+
+
+def resolved_hops(net: NvgreNet, scenario: Scenario) -> dict[tuple[str, str], bool]:
+    """By router and next hop of its routes: whether the kernel has resolved it."""
+    found: dict[tuple[str, str], bool] = {}
+    for router in net.fabric_routers:
+        listed = json.loads(router.run_process(["ip", "-json", "neigh"]).stdout)
+        resolved = {entry["dst"] for entry in listed if SETTLED & set(entry["state"])}
+        for route in scenario.fabric.routes(router.name):
+            found |= {(router.name, str(hop)): str(hop) in resolved for hop in route.next_hops}
+    return found
+
+
+@pytest.mark.parametrize("scenario", FABRICS.values(), ids=list(FABRICS))
+def test_a_network_is_ready_once_its_routers_know_their_next_hops_on_every_path(scenario: Scenario) -> None:
+    with NvgreNet(scenario) as net:
+        found = resolved_hops(net, scenario)
+
+    assert len(found) > len(scenario.fabric.routers)
+    assert all(found.values()), found
+
+
+def test_else_the_first_packet_of_a_path_waits_for_its_next_hop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(next_hops, "towards", lambda _: {})
+    with NvgreNet(FABRICS["IPv6"]) as net:
+        assert not all(resolved_hops(net, FABRICS["IPv6"]).values())
