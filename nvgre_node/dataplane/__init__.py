@@ -10,6 +10,7 @@ from nvgre_node.errors import BadInputError
 DATAPLANES = {
     "ebpf": "tc-BPF programs on ports and uplinks: everything in RFC 7637, at kernel speed",
     "gretap": "the kernel's gretap devices and bridges: what plain Linux gives, and lacks",
+    "gretap_external": "gretap devices without keys and a tc-BPF program that gives each packet its own: with FlowIDs",
     "ovs": "Open vSwitch with OpenFlow, one per host: the independent peer; in the kernel or in user space",
     "model": "the executable specification on packet sockets: slow; change a line of Python, watch the wire",
 }
@@ -24,6 +25,7 @@ That goes for `ovs` where it forwards in user space.
 _CLASSES = {
     "ebpf": ("ebpf", "EbpfDataPlane"),
     "gretap": ("gretap", "GretapDataPlane"),
+    "gretap_external": ("gretap_external", "GretapExternalDataPlane"),
     "ovs": ("ovs", "OvsDataPlane"),
     "model": ("live", "LiveModel"),
 }
