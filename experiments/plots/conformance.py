@@ -42,6 +42,7 @@ class _State:
 _STATES = {
     "not applicable": _State("not applicable", style.PAPER, style.MUTED),
     "not yet": _State("not yet", style.FAINT, style.MUTED),
+    "not here": _State("this machine cannot try it", style.FAINT, style.MUTED, "x"),
     "reported": _State("reported, not judged", style.PAPER, style.INK, "."),
     "lacks": _State("declared as lacking", style.PAPER, style.INK, "/"),
     "pass": _State("holds on the wire", style.OUTCOMES["pass"], "white"),
@@ -87,6 +88,7 @@ def headline(samples: Sequence[Sample]) -> str:
     words = f"{counted['pass']} of {tried} requirements tried hold on the wire"
     undecided = "reported" if counted["reported"] else "not yet"
     open_ = f"{counted[undecided]} {undecided}, {counted['not applicable']} not applicable"
+    open_ += f", {counted['not here']} not here" if counted["not here"] else ""
     return f"{failed} FAIL: {words}; {open_}" if failed else f"{words}; {open_}"
 
 
