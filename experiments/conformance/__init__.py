@@ -50,7 +50,8 @@ Tried = Callable[[Lab], Iterator[Finding]]
 Variant = Callable[[Scenario], Scenario]
 
 OTHERWISE: tuple[tuple[Variant, tuple[Tried, ...]], ...] = (
-    (variants.at_the_limits, (sending.without_flow_ids, traffic_class.otherwise, sending.sizes, sending.at_both_ends)),
+    (variants.at_the_limits, (sending.without_flow_ids, sending.sizes, sending.at_both_ends)),
+    (variants.marked_otherwise, (traffic_class.otherwise,)),
     (grouping.sharing, grouping.SHARING),
     (grouping.apart, grouping.APART),
     *((mode, (unknown.unknown,)) for mode in unknown.MODES),

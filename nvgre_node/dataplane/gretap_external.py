@@ -31,7 +31,7 @@ DEVICES = {4: "gretap", 6: "ip6gretap"}
 _WAY = struct.Struct("=I16s")
 _SOURCES = struct.Struct("=I32s")
 _COUNTS = struct.Struct("=QQQQ")
-_GRETAP = struct.Struct("=IIBBBB")
+_GRETAP = struct.Struct("=IIBBBx")
 _SPARE_WAYS = 1024  # that may be installed later
 
 
@@ -56,7 +56,6 @@ class GretapExternalDataPlane(BridgedDataPlane):
         Capability.EVERY_FLOW_ID,
         Capability.STRIPS_TAGS,
         Capability.DROPS_TAGS,
-        Capability.COPIES_DSCP,
         Capability.PA_PER_FLOW,
     }
 
@@ -78,8 +77,7 @@ class GretapExternalDataPlane(BridgedDataPlane):
                 f"{nve.host}: {self.name} leaves the choice among PAs of IPv6 to the kernel: give it one"
             )
         devices = {version: self._device(ip, version) for version in DEVICES if nve.pas_of(version)}
-        dscp = 0 if nve.dscp == COPY else nve.dscp << 2
-        choices = nve.flow_ids is FlowIds.FLOW, nve.ttl, dscp, nve.dscp == COPY
+        choices = nve.flow_ids is FlowIds.FLOW, nve.ttl, 0 if nve.dscp == COPY else nve.dscp << 2
         constants = _GRETAP.pack(devices.get(4, 0), devices.get(6, 0), *choices)
         most = len(self._ways()) + _SPARE_WAYS
         sizes = {"ports": most, "ways": most, "sources": len(policy.ports) + 1, "counts": len(policy.vsids) + 1}

@@ -35,7 +35,7 @@ struct gretap {
 	__u8 flow_ids; /* G8; 0: FlowID is always zero, G9 */
 	__u8 ttl;
 	__u8 dscp; /* in the upper six bits */
-	__u8 copy_dscp;
+	__u8 reserved;
 };
 
 const volatile struct gretap gretap SEC(".rodata.gretap");
@@ -71,14 +71,14 @@ struct {
 	__type(value, struct counts);
 } counts SEC(".maps");
 
-/* The traffic class of the inner packet, or 0. */
-static __always_inline __u8 inner_traffic_class(const struct __sk_buff *skb)
+/* The ECN of the inner packet, or 0. */
+static __always_inline __u8 inner_ecn(const struct __sk_buff *skb)
 {
 	__u8 start[2] = {};
 	if (skb->protocol == bpf_htons(ETH_P_IP) && !bpf_skb_load_bytes(skb, ETH_HLEN, start, sizeof(start)))
-		return start[1];
+		return start[1] & ECN;
 	if (skb->protocol == bpf_htons(ETH_P_IPV6) && !bpf_skb_load_bytes(skb, ETH_HLEN, start, sizeof(start)))
-		return start[0] << 4 | start[1] >> 4;
+		return start[1] >> 4 & ECN;
 	return 0;
 }
 
@@ -104,16 +104,15 @@ int to_way(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	bpf_set_hash_invalid(skb); /* a socket of a VM may have chosen one by lot, and choose anew */
 	__u32 hash = bpf_get_hash_recalc(skb), at = own->count ? (hash >> 8) % own->count : 0;
-	__u8 tos = inner_traffic_class(skb);
 	struct bpf_tunnel_key key = {
 		.tunnel_id = way->vsid << 8 | (gretap.flow_ids ? hash & 0xff : 0),
 		.tunnel_ttl = gretap.ttl,
-		.tunnel_tos = gretap.copy_dscp ? tos & ~ECN : gretap.dscp,
+		.tunnel_tos = gretap.dscp,
 	};
 	int is_v6 = !(way->remote.s6_addr32[2] == MAPPED && !way->remote.s6_addr32[0] && !way->remote.s6_addr32[1]);
 	if (is_v6) {
 		__builtin_memcpy(key.remote_ipv6, &way->remote, sizeof(key.remote_ipv6));
-		key.tunnel_tos |= tos & ECN; /* over IPv4 the device sees to it, and hides CE (RFC 3168) */
+		key.tunnel_tos |= inner_ecn(skb); /* over IPv4 the device sees to it, and hides CE (RFC 3168) */
 	} else {
 		key.remote_ipv4 = bpf_ntohl(way->remote.s6_addr32[3]);
 		if (at < MAX_PAS)
