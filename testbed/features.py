@@ -6,7 +6,7 @@ import ctypes.util
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,8 +43,8 @@ FEATURES = (
     ROOT,
     Feature("Linux 5.15 or newer", "ebpf", lambda: _kernel_at_least(5, 15), "use a newer kernel"),
     Feature("BPF file system in the kernel", "ebpf", _has_bpf_file_system, "use a kernel with CONFIG_BPF_SYSCALL"),
-    Feature("libbpf 1.x", "ebpf", _has_library, "apt-get install libbpf1"),
-    Feature("clang", "ebpf", _program("clang"), "apt-get install clang"),
+    Feature("libbpf 1.x", "ebpf, gretap_external", _has_library, "apt-get install libbpf1"),
+    Feature("clang", "ebpf, gretap_external", _program("clang"), "apt-get install clang"),
     Feature("ovs-vswitchd", "ovs", _program("ovs-vswitchd"), "apt-get install openvswitch-switch"),
     Feature("mnexec", "every network", _program("mnexec"), "apt-get install mininet"),
     Feature("ip", "every network", _program("ip"), "apt-get install iproute2"),
@@ -57,13 +57,27 @@ FEATURES = (
     Feature("tshark", "one test", _program("tshark"), "apt-get install tshark"),
 )
 
+OF_KERNEL = {"gretap": "gretap", "gretap_external": "gretap"}
+"""Data planes that need what a kernel may lack, by the names of `testbed.kernel`."""
+
 
 def missing_for(users: Iterable[str]) -> str:
     """What these data planes or experiments lack on this machine, with the remedies; empty if nothing."""
     concerned = {"every network", *users}
     needed = [feature for feature in FEATURES if concerned & set(feature.needed_by.split(", "))]
     absent = [feature for feature in needed if not feature.present()]
-    return "; ".join(f"{feature.name} (needed by {feature.needed_by}): {feature.remedy}" for feature in absent)
+    said = [f"{feature.name} (needed by {feature.needed_by}): {feature.remedy}" for feature in absent]
+    return "; ".join([*said, *_kernel_lacks(concerned)])
+
+
+def _kernel_lacks(users: set[str]) -> Iterator[str]:
+    """What this machine's kernel cannot make, though a guest's can; without root that is not found out."""
+    from testbed import kernel
+
+    for user in sorted(users & OF_KERNEL.keys()) if ROOT.present() else ():
+        feature = OF_KERNEL[user]
+        if why := kernel.lacks()[feature]:
+            yield f"{feature} (needed by {user}): this kernel says: {why}; a guest has it: ./nvgre vm run -- ..."
 
 
 def missing_for_a_target() -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl.ndmsg import NTF_MASTER, NUD_NOARP
 
 from nvgre_node import namespace
 from nvgre_node.choices import UnknownUnicast
 from nvgre_node.dataplane.base import Punted, Sighted, SubnetCounters
 from nvgre_node.dataplane.capability import Capability
+from nvgre_node.errors import MissingError
 from nvgre_node.policy import Address, LookupRecord, NvePolicy
 from nvgre_node.wire import OVERHEAD
 
@@ -67,8 +70,21 @@ class BridgedDataPlane(ABC):
         self._bridges: dict[int, int] = {}
 
     def attach(self, policy: NvePolicy, uplinks: tuple[str, ...]) -> None:
-        """Makes a bridge per virtual subnet, and its ports."""
+        """Makes a bridge per virtual subnet, and its ports.
+
+        Raises:
+            MissingError: this kernel has no such devices.
+        """
         self._policy = policy
+        try:
+            self._make(policy, uplinks)
+        except NetlinkError as error:
+            if error.code != errno.EOPNOTSUPP:
+                raise
+            what = "this kernel has no gretap devices (CONFIG_NET_IPGRE, CONFIG_IPV6_GRE), dummies or bridges"
+            raise MissingError(f"{what}; a guest has them: ./nvgre vm run -- ...") from error
+
+    def _make(self, policy: NvePolicy, uplinks: tuple[str, ...]) -> None:
         with namespace.netlink() as ip:
             (uplink,) = ip.get_links(ip.link_lookup(ifname=uplinks[0])[0])
             self._underlay_mtu = int(uplink.get("mtu"))

@@ -69,10 +69,8 @@ def test_a_network_that_this_machine_cannot_build_says_so_and_neither_passes_nor
 
 
 def test_what_was_tried_elsewhere_counts_before_what_cannot_be_tried_here() -> None:
-    here, there = (
-        Finding("E1", "by address", "flows", "spread", "spread"),
-        Finding("E1", "by key", "", "", "", missing="x"),
-    )
+    here = Finding("E1", "by address", "flows", "spread", "spread")
+    there = Finding("E1", "by key", "", "", "", missing="hashes")
     for order in ([here, there], [there, here]):
         assert rows.verdicts(rows.samples(order))["E1"] == Verdict.PASS
     assert rows.verdicts(rows.samples([replace(here, observed="not"), there]))["E1"] == Verdict.FAIL
