@@ -47,8 +47,10 @@ def findings(outcome: Outcome) -> list[Finding]:
 def shortfalls(found: list[Finding], said: frozenset[Capability]) -> tuple[list[Finding], set[Capability]]:
     """What fails for no reason that was said, and what is said to be lacking though nothing shows it."""
     explained = [lacking.explained(one, said) for one in found]
-    shown = " ".join(one.lacks for one in explained if one.verdict == Status.LACKS)
+    lacks = [set(one.lacks.split("; ")) for one in explained if one.verdict == Status.LACKS]
     failed = [one for one in explained if one.verdict == Verdict.FAIL]
+    uncounted = {str(Capability.COUNTS_DROPS)}  # which alone explains all that it explains
+    shown = set[str]().union(*(uncounted if uncounted <= own else own for own in lacks))
     return failed, {lack for lack in lacking.EXPLAINS.keys() - said if str(lack) not in shown}
 
 
@@ -78,7 +80,7 @@ def test_every_must_was_tried_on_the_wire(outcome: Outcome) -> None:
 
 
 def test_the_page_has_its_figures(outcome: Outcome) -> None:
-    (line,) = re.findall(rf"\| `{outcome.dataplane}` \|(.*)\|", PAGE.read_text())
+    (line,) = re.findall(rf"^\| `{outcome.dataplane}` \|(.*)\|$", PAGE.read_text(), re.MULTILINE)
     figures = {str(one.name): int(one.median) for one in outcome.measurements}
     said = dict(zip(("pass", "lacks", "not here", "not applicable"), map(int, re.findall(r"\d+", line)), strict=True))
     assert said == {word: figures.get(word, 0) for word in said}
@@ -86,7 +88,10 @@ def test_the_page_has_its_figures(outcome: Outcome) -> None:
 
 
 def test_the_imitation_fails_what_the_original_fails() -> None:
-    """But for what the kernel does beside the device: it answers what it refuses (O1), and reassembles (F2)."""
+    """But for what the kernel does beside the device: it answers what it refuses (O1), and reassembles (F2).
+
+    And ours keeps four tags at most.
+    """
     imitation = IMITATIONS[Implementation.GRETAP]
     scenario = load("two_hosts").with_nve(deviations=imitation.deviations, **imitation.choices)
     with NvgreNet(scenario) as net, Lab(net, scenario.policy, seed=7637) as lab:
@@ -97,5 +102,9 @@ def test_the_imitation_fails_what_the_original_fails() -> None:
     assert imitated.keys() <= real.keys()
     fail_really = {key for key in imitated if real[key].verdict == Verdict.FAIL}
     fail_here = {key for key, one in imitated.items() if one.verdict == Verdict.FAIL}
-    beside = {("O1", "answers to NVGRE"), ("F2", "every fragment of a packet")}
-    assert fail_really == fail_here | (beside & imitated.keys())
+    assert fail_really - fail_here <= {
+        ("O1", "answers to NVGRE"),
+        ("F2", "every fragment of a packet"),
+        ("I4", "9 tags"),
+    }
+    assert fail_here <= fail_really
