@@ -12,6 +12,7 @@ import struct
 from typing import Any
 
 from pyroute2 import IPRoute
+from pyroute2.netlink import nla
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from nvgre_node.choices import COPY, FlowIds, PaChoice
@@ -35,13 +36,11 @@ _GRETAP = struct.Struct("=IIBBBx")
 _SPARE_WAYS = 1024  # that may be installed later
 
 
-class _Ip6gre(ifinfmsg.ifinfo.ip6gre_data):
+class _Ip6gre(nla):  # not a subclass of pyroute2's: it would share the table that was made of the other's attributes
     """What pyroute2 knows of ip6gretap, and what has come since."""
 
-    nla_map = (
-        *ifinfmsg.ifinfo.ip6gre_data.nla_map,
-        ("IFLA_IP6GRE_COLLECT_METADATA", "flag"),
-    )
+    prefix = "IFLA_"
+    nla_map = (*ifinfmsg.ifinfo.ip6gre_data.nla_map, ("IFLA_IP6GRE_COLLECT_METADATA", "flag"))
 
 
 ifinfmsg.ifinfo.data_map["ip6gretap"] = _Ip6gre
