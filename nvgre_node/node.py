@@ -17,7 +17,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from nvgre_node import dataplane, namespace, next_hops, probing
 from nvgre_node.choices import COPY
 from nvgre_node.dataplane import capability
-from nvgre_node.dataplane.base import Punted, SubnetCounters
+from nvgre_node.dataplane.base import Home, Punted, SubnetCounters
 from nvgre_node.errors import BadInputError, MissingError
 from nvgre_node.fabric import MulticastRoute, Multipath, Route
 from nvgre_node.multicast import multicast_router
@@ -276,8 +276,8 @@ class ProviderHost(NamespacedNode):
         return {}
 
     def _attach(self, name: str) -> None:
-        pins, folder = (lambda: self.run.bpf_directory() / self.name), self.run.directory / name / self.name
-        self.dataplane = dataplane.create(name, pins, folder)
+        home = Home(lambda: self.run.bpf_directory() / self.name, self.run.directory / name / self.name)
+        self.dataplane = dataplane.create(name, home)
         capability.check(self.policy, name, self.dataplane.capabilities)
         with self.inside():
             self.dataplane.attach(self.policy, self.uplinks)

@@ -16,9 +16,10 @@ from functools import partial
 
 from pyroute2.netlink.exceptions import NetlinkError
 
+from nvgre_node import needs
 from nvgre_node.choices import Fragments
 from nvgre_node.dataplane import model
-from nvgre_node.dataplane.base import NO_SUBNET, PUNT, Drop, Punted, Sighted, SubnetCounters
+from nvgre_node.dataplane.base import NO_SUBNET, PUNT, Drop, Home, Punted, Sighted, SubnetCounters
 from nvgre_node.dataplane.capability import EVERYTHING
 from nvgre_node.dataplane.serve import Handler, Server
 from nvgre_node.groups import group_mac
@@ -39,9 +40,13 @@ class LiveModel:
     """The NVE of one provider host as a thread that calls `model.handle`."""
 
     name = "model"
+    summary = "the executable specification on packet sockets: slow; change a line of Python, watch the wire"
+    needs = (needs.program("ethtool", "ethtool"),)
+    takes_offloads = False
+    datapath = None
     capabilities = EVERYTHING
 
-    def __init__(self) -> None:
+    def __init__(self, _home: Home) -> None:
         self._stack = ExitStack()
         self._counted: Counter[model.Counted] = Counter()
         self._vsids: tuple[int, ...] = ()

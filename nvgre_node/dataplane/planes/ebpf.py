@@ -5,14 +5,13 @@ from __future__ import annotations
 import socket
 import time
 from ipaddress import IPv6Address
-from pathlib import Path
 
-from nvgre_node import namespace
+from nvgre_node import namespace, needs
 from nvgre_node.choices import (
     UnknownUnicast,
 )
 from nvgre_node.dataplane import acl_map
-from nvgre_node.dataplane.base import NO_SUBNET, Punted, Sighted, SubnetCounters
+from nvgre_node.dataplane.base import NO_SUBNET, Home, Punted, Sighted, SubnetCounters
 from nvgre_node.dataplane.build import object_file
 from nvgre_node.dataplane.capability import EVERYTHING
 from nvgre_node.dataplane.layouts import (
@@ -56,13 +55,22 @@ from nvgre_node.wire import octets
 
 
 class EbpfDataPlane:
-    """The NVE of one provider host as tc-BPF programs. Its maps are pinned under `directory`."""
+    """The NVE of one provider host as tc-BPF programs. Its maps are pinned."""
 
     name = "ebpf"
+    summary = "tc-BPF programs on ports and uplinks: everything in RFC 7637, at kernel speed"
+    needs = (
+        needs.linux(5, 15),
+        needs.file_system("bpf", "BPF file system in the kernel", "CONFIG_BPF_SYSCALL"),
+        needs.library("bpf", 1, "libbpf 1.x", "libbpf1"),
+        needs.program("clang", "clang"),
+    )
     capabilities = EVERYTHING
+    takes_offloads = True
+    datapath = None
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, home: Home) -> None:
+        self._home = home
         self._object: Object | None = None
         self._listeners: list[socket.socket] = []
         self._memberships: Memberships | None = None
@@ -100,7 +108,7 @@ class EbpfDataPlane:
         self._object = Object(object_file(), max_entries=sizes, constants=constants)
         self._policy, self._index = policy, {interface: index[interface] for interface in policy.interfaces}
         self._write(policy, self._index)
-        self._object.pin(self._directory)
+        self._object.pin(self._home.pins())
         if policy.nve.unknown is UnknownUnicast.PUNT:
             names = {number: name for name, number in self._index.items()}
             self._punts = PuntReader(self._object.maps["punts"], names)

@@ -16,9 +16,9 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.rtnl.ndmsg import NTF_MASTER, NUD_NOARP
 
-from nvgre_node import namespace
+from nvgre_node import namespace, needs
 from nvgre_node.choices import COPY, TooBig, UnknownUnicast
-from nvgre_node.dataplane.base import NO_SUBNET, Punted, Sighted, SubnetCounters
+from nvgre_node.dataplane.base import NO_SUBNET, Home, Punted, Sighted, SubnetCounters
 from nvgre_node.dataplane.capability import Capability
 from nvgre_node.errors import BadInputError
 from nvgre_node.policy import Address, LookupRecord, NvePolicy
@@ -43,6 +43,10 @@ class GretapDataPlane:
     """The NVE of one provider host as bridges and gretap devices, which go with its namespace."""
 
     name = "gretap"
+    summary = "the kernel's gretap devices and bridges: what plain Linux gives, and lacks"
+    needs = (needs.made_by_kernel("gretap"), needs.made_by_kernel("ip6gretap"))
+    takes_offloads = True
+    datapath = None
     capabilities = frozenset(
         {
             Capability.NO_FLOW_IDS,
@@ -64,7 +68,7 @@ class GretapDataPlane:
         }
     )
 
-    def __init__(self) -> None:
+    def __init__(self, _home: Home) -> None:
         self._devices: dict[Way, int] = {}
         self._bridges: dict[int, int] = {}
 
