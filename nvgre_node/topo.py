@@ -76,8 +76,10 @@ class NvgreTopo(Topo):
 
     def _attach(self, name: str, to: str) -> None:
         """A link to where a machine has its port, which is called as the machine is."""
-        names = {"intfName1": TenantVM.INTERFACE, "intfName2": name}
-        self.addLink(name, to, cls=VethLink, mtu=self.tenant_mtu, **names)
+        ends: dict[str, Any] = {"intfName1": TenantVM.INTERFACE, "intfName2": name}
+        if own := self.policy.machines.get(name):
+            ends["addr1"] = own[0].mac  # from the start: the kernel speaks as soon as a link is up
+        self.addLink(name, to, cls=VethLink, mtu=self.tenant_mtu, **ends)
 
     def _plug_in(self, name: str, network: str) -> None:
         """A leg in a physical network."""

@@ -149,5 +149,12 @@ class DataPlane(Protocol):
     def install(self, *records: LookupRecord) -> None:
         """Puts lookup records into force, each in place of the one of its VSID, CA and MAC address, if there is one."""
 
+    def update(self, policy: NvePolicy) -> None:
+        """Puts another policy into force, of the same NVE: other ports, records and peers. What stays is not disturbed.
+
+        Raises:
+            BadInputError: it cannot do so while it runs.
+        """
+
     def close(self) -> None:
         """Lets go of everything that attach made outside the namespace. Safe to call twice."""

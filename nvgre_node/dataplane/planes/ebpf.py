@@ -4,53 +4,33 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv6Address
+from typing import Any
 
 from nvgre_node import namespace, needs
-from nvgre_node.choices import (
-    UnknownUnicast,
-)
-from nvgre_node.dataplane import acl_map
-from nvgre_node.dataplane.base import NO_SUBNET, Home, Punted, Sighted, SubnetCounters
+from nvgre_node.choices import UnknownUnicast
+from nvgre_node.dataplane.base import Home, Punted, Sighted, SubnetCounters
 from nvgre_node.dataplane.build import object_file
 from nvgre_node.dataplane.capability import EVERYTHING
 from nvgre_node.dataplane.layouts import (
     AGE,
-    EVERY_MAC,
     GROUP_UPLINK,
-    MAX_REPLICAS,
     NANOSECONDS,
-    NEIGHBOUR,
-    NOWHERE,
-    PEER_KEY,
-    PORT_KEY,
     RECORD,
     RECORD_KEY,
-    RECORD_ROUTER,
-    RECORD_TYPES,
-    REPLICA_KEY,
-    ROUTE,
-    ROUTE_KEY,
-    ROUTER,
-    SOURCE_KEY,
-    SPARE_RECORDS,
     U32,
-    mapped,
-    neighbour_key,
     nve_constants,
-    port_value,
-    record_key,
-    record_numbers,
     sum_counters,
 )
 from nvgre_node.dataplane.libbpf import Object
 from nvgre_node.dataplane.punt import PuntReader
 from nvgre_node.dataplane.slow_path import SlowPath
+from nvgre_node.dataplane.tables import SPARE, Numbering, Table, changes, tables
+from nvgre_node.errors import BadInputError
 from nvgre_node.multicast import Memberships
 from nvgre_node.packet import path_mtu_listeners
-from nvgre_node.policy import LookupRecord, NvePolicy, Port
-from nvgre_node.routing import ROUTER_MAC
-from nvgre_node.vendor import VSID_VENDOR
+from nvgre_node.policy import LookupRecord, NvePolicy
 from nvgre_node.wire import octets
 
 
@@ -76,9 +56,11 @@ class EbpfDataPlane:
         self._memberships: Memberships | None = None
         self._punts: PuntReader | None = None
         self._slow_path: SlowPath | None = None
-        self._slots: dict[int, int] = {}
+        self._numbering = Numbering()
         self._index: dict[str, int] = {}
-        self._numbers: dict[bytes, int] = {}
+        self._tables: dict[str, Table] = {}
+        self._uplinks: dict[str, Any] = {}
+        self._constants: Mapping[str, bytes] = {}
 
     @property
     def loaded(self) -> Object:
@@ -89,115 +71,105 @@ class EbpfDataPlane:
 
     def attach(self, policy: NvePolicy, uplinks: tuple[str, ...]) -> None:
         """Loads, fills the maps, pins them, and only then lets the programs see packets."""
-        self._slots = {NO_SUBNET: 0} | {vsid: slot for slot, vsid in enumerate(policy.vsids, start=1)}
-        self._numbers = record_numbers(policy)
-        slow_path = SlowPath.create() if SlowPath.is_wanted(policy.nve) else None
-        with namespace.netlink() as ip:
-            links = {link.get("ifname"): link for link in ip.get_links()}
-        index = {name: link["index"] for name, link in links.items()}
-        constants = {".rodata.nve": nve_constants(policy, slow_path.entry if slow_path else 0)}
-        if policy.joined:
-            uplink = links[uplinks[0]]
-            constants[".rodata.uplink"] = GROUP_UPLINK.pack(uplink["index"], octets(uplink.get("address")))
-            self._memberships = Memberships(uplink["index"])
-        if policy.nve.unknown is UnknownUnicast.PUNT:
-            constants[".rodata.punt"] = U32.pack(1)
-        constants[".rodata.learning"] = AGE.pack(policy.nve.learning * NANOSECONDS)
-        numbered = {"record_keys": len(self._numbers) + 1 + SPARE_RECORDS, "port_keys": len(policy.ports) + 1}
-        sizes = {"counters": len(self._slots), **numbered}
-        self._object = Object(object_file(), max_entries=sizes, constants=constants)
-        self._policy, self._index = policy, {interface: index[interface] for interface in policy.interfaces}
-        self._write(policy, self._index)
+        self._policy = policy
+        self._slow_path = SlowPath.create() if SlowPath.is_wanted(policy.nve) else None
+        links = _links()
+        self._uplinks = {name: links[name] for name in uplinks}
+        self._index = {name: links[name]["index"] for name in policy.interfaces}
+        self._numbering.cover(policy)
+        self._constants = self._constants_of(policy)
+        self._object = Object(object_file(), max_entries=self._sizes(), constants=self._constants)
+        self._write(policy)
         self._object.pin(self._home.pins())
         if policy.nve.unknown is UnknownUnicast.PUNT:
-            names = {number: name for name, number in self._index.items()}
-            self._punts = PuntReader(self._object.maps["punts"], names)
+            self._punts = PuntReader(self._object.maps["punts"], self._port_at)
         self._listeners = path_mtu_listeners()
-        for interface in policy.interfaces:
-            self._object.attach("from_port", index[interface])
-            for family in ("ipv4", "ipv6"):  # bpf_fib_lookup asks for it
-                namespace.set_sysctl(f"{family}/conf/{interface}/forwarding", 1)
-        for name in uplinks:
-            self._object.attach("from_uplink", index[name])
-        if slow_path:
-            self._object.attach("from_slow_path", slow_path.exit)
-            self._slow_path = slow_path
-            slow_path.serve(policy.nve)
+        self._watch_ports(policy.interfaces)
+        self._watch_rest()
+        if self._slow_path:
+            self._slow_path.serve(policy.nve)
+        self._join(policy)
+
+    def update(self, policy: NvePolicy) -> None:
+        """Has the maps say another policy; programs are replaced where it needs more of them than they were made for.
+
+        Raises:
+            BadInputError: there is no room for it, or it asks for what is settled when an NVE comes up.
+        """
+        if policy.nve != self._policy.nve:
+            raise BadInputError(f"{policy.nve.host}: what an NVE does is settled when it comes up")
+        before = self._index
+        if before.keys() != set(policy.interfaces):
+            links = _links()
+            self._index = {name: links[name]["index"] for name in policy.interfaces}
+        self._numbering.cover(policy)
+        self._check_room()
+        if (constants := self._constants_of(policy)) != self._constants:
+            self._replace_programs(constants)
+            before = {}
+        self._policy = policy
+        self._write(policy)
+        self._watch_ports(name for name, index in self._index.items() if before.get(name) != index)
+        self._join(policy)
+
+    def _join(self, policy: NvePolicy) -> None:
+        if policy.joined and self._memberships is None:
+            self._memberships = Memberships(next(iter(self._uplinks.values()))["index"])
         if self._memberships:
             self._memberships.keep(policy.joined)
 
-    def _write(self, policy: NvePolicy, index: dict[str, int]) -> None:
-        maps = self.loaded.maps
-        for number, port in enumerate(policy.ports, start=1):
-            self._write_port(policy, port, number, index[port.interface])
-        for record in policy.records:
-            self._write_record(policy, record, index)
-        for vsid in policy.vsids:
-            self._write_subnet(policy, vsid, index)
-        for pa in policy.verified:
-            maps["peers"][PEER_KEY.pack(VSID_VENDOR, mapped(pa))] = U32.pack(self._slots[NO_SUBNET])
-        for group in policy.joined:
-            maps["joined"][mapped(group)] = b"\x01"
-        for vsid, groups in policy.groups.items():
-            carried = groups.by_mac | ({EVERY_MAC: groups.default} if groups.default else {})
-            for mac, group in carried.items():
-                maps["groups"][RECORD_KEY.pack(vsid, mac)] = mapped(group)
-        self._write_routing(policy)
+    def _replace_programs(self, constants: Mapping[str, bytes]) -> None:
+        """The maps stay, and with them counters and all that was learnt."""
+        old, self._constants = self.loaded, constants
+        self._object = Object(object_file(), constants=constants, maps=old.maps)
+        self._watch_rest()
+        old.close()
 
-    def _write_routing(self, policy: NvePolicy) -> None:
-        """Routing domains are numbered in the order of their interfaces."""
-        maps, numbers = self.loaded.maps, list(dict.fromkeys(router.domain for router in policy.routers))
-        for router in policy.routers:
-            own4, own6 = (address.packed if (address := router.address(version)) else b"" for version in (4, 6))
-            maps["routers"][U32.pack(router.vsid)] = ROUTER.pack(numbers.index(router.domain), own4, own6)
-            for address in router.addresses:
-                has = NEIGHBOUR.pack(octets(ROUTER_MAC), RECORD_ROUTER)
-                maps["neighbours"][neighbour_key(router.vsid, address)] = has
-        for route in policy.routes:
-            address, length = route.prefix.network_address, route.prefix.prefixlen
-            key = ROUTE_KEY.pack(64 + length, numbers.index(route.domain), address.version, address.packed)
-            next_hop = route.next_hop.packed if route.next_hop else b""
-            maps["routes"][key] = ROUTE.pack(route.vsid, route.next_hop is None, next_hop)
+    def _constants_of(self, policy: NvePolicy) -> dict[str, bytes]:
+        """What the verifier may take for granted, so that what is switched off costs nothing."""
+        constants = {".rodata.nve": nve_constants(policy, self._slow_path.entry if self._slow_path else 0)}
+        if policy.joined:
+            uplink = next(iter(self._uplinks.values()))
+            constants[".rodata.uplink"] = GROUP_UPLINK.pack(uplink["index"], octets(uplink.get("address")))
+        if policy.nve.unknown is UnknownUnicast.PUNT:
+            constants[".rodata.punt"] = U32.pack(1)
+        return constants | {".rodata.learning": AGE.pack(policy.nve.learning * NANOSECONDS)}
 
-    def _write_port(self, policy: NvePolicy, port: Port, number: int, ifindex: int) -> None:
-        maps, key = self.loaded.maps, PORT_KEY.pack(ifindex, port.vid or 0)
-        maps["ports"][key] = port_value(policy, port, number, self._slots[port.vsid])
-        maps["port_keys"][U32.pack(number)] = key
-        for source in port.sources:
-            maps["sources"][SOURCE_KEY.pack(number, source.version, source.packed)] = b"\1"
-        for acl_key, rules in acl_map.entries(port, ifindex):
-            maps["acls"][acl_key] = rules
+    def _sizes(self) -> dict[str, int]:
+        """Of the maps that are arrays: room for what there is, and for what may come."""
+        self._room = {name: used + SPARE[name] for name, used in self._numbering.used.items()}
+        return self._room
 
-    def _write_record(self, policy: NvePolicy, record: LookupRecord, index: dict[str, int]) -> None:
-        maps, key = self.loaded.maps, record_key(record)
-        maps["records"][key] = self._record(policy, record, index)
-        maps["record_keys"][U32.pack(self._numbers[key])] = key
-        type_ = RECORD_TYPES.index(record.type)
-        maps["neighbours"][neighbour_key(record.vsid, record.ca)] = NEIGHBOUR.pack(octets(record.mac), type_)
+    def _check_room(self) -> None:
+        if full := [name for name, used in self._numbering.used.items() if used > self._room[name]]:
+            raise BadInputError(f"{self._policy.nve.host}: no room for more in the tables {', '.join(full)}")
 
-    def _record(self, policy: NvePolicy, record: LookupRecord, index: dict[str, int]) -> bytes:
-        number = self._numbers[record_key(record)]
-        if policy.is_local(record):
-            port = policy.port_of(record)
-            return RECORD.pack(index[port.interface], record.deliver_vsid, number, port.vid or 0, NOWHERE)
-        return RECORD.pack(0, record.deliver_vsid, number, 0, mapped(record.pa))
+    def _write(self, policy: NvePolicy) -> None:
+        """Has the maps say what the policy says, by as few changes as that takes."""
+        wanted = tables(policy, self._index, self._numbering)
+        for name, key, value in changes(self._tables, wanted):
+            if value is None:
+                del self.loaded.maps[name][key]
+            else:
+                self.loaded.maps[name][key] = value
+        self._tables = wanted
 
-    def _write_subnet(self, policy: NvePolicy, vsid: int, index: dict[str, int]) -> None:
-        maps, slot = self.loaded.maps, U32.pack(self._slots[vsid])
-        maps["subnets"][U32.pack(vsid)] = slot
-        local = [(index[port.interface], port.vid or 0) for port in policy.ports if port.vsid == vsid]
-        remote = policy.replicas[vsid]
-        if max(len(local), len(remote)) > MAX_REPLICAS:
-            raise ValueError(f"VSID {vsid} has more than {MAX_REPLICAS} ports on one host, or NVEs")
-        for position, place in enumerate(local):
-            maps["local_replicas"][REPLICA_KEY.pack(vsid, position)] = PORT_KEY.pack(*place)
-        for position, pa in enumerate(remote):
-            maps["remote_replicas"][REPLICA_KEY.pack(vsid, position)] = mapped(pa)
-        self._write_senders(policy, vsid)
+    def _watch_ports(self, interfaces: Iterable[str]) -> None:
+        """Lets the programs see what VMs send."""
+        for interface in interfaces:
+            self.loaded.attach("from_port", self._index[interface])
+            for family in ("ipv4", "ipv6"):  # bpf_fib_lookup asks for it
+                namespace.set_sysctl(f"{family}/conf/{interface}/forwarding", 1)
 
-    def _write_senders(self, policy: NvePolicy, vsid: int) -> None:
-        for pa in policy.senders[vsid]:
-            self.loaded.maps["peers"][PEER_KEY.pack(vsid, mapped(pa))] = U32.pack(self._slots[vsid])
+    def _watch_rest(self) -> None:
+        """Lets the programs see what comes in at uplinks and from the slow path."""
+        for link in self._uplinks.values():
+            self.loaded.attach("from_uplink", link["index"])
+        if self._slow_path:
+            self.loaded.attach("from_slow_path", self._slow_path.exit)
+
+    def _port_at(self, ifindex: int) -> str:
+        return next((name for name, index in self._index.items() if index == ifindex), "")
 
     def punted(self) -> list[Punted]:
         """The frames that were handed to user space since the last call."""
@@ -217,19 +189,18 @@ class EbpfDataPlane:
         return Sighted(vsid, mac.hex(":"), pa.ipv4_mapped or pa, age) if age < self._policy.nve.learning else None
 
     def install(self, *records: LookupRecord) -> None:
-        """Puts lookup records into force; 1024 may be new."""
-        self._policy = self._policy.with_records(*records)
-        for vsid in {vsid for record in records for vsid in record.vsids} & set(self._policy.vsids):
-            self._write_senders(self._policy, vsid)
-        for record in records:
-            self._numbers.setdefault(record_key(record), len(self._numbers) + 1)
-            self._write_record(self._policy, record, self._index)
+        """Puts lookup records into force.
+
+        Raises:
+            BadInputError: there is no room for so many new ones.
+        """
+        self.update(self._policy.with_records(*records))
 
     def counters(self) -> dict[int, SubnetCounters]:
         """Counters since attach, by VSID; NO_SUBNET holds what could be given to none."""
         return {
             vsid: sum_counters(self.loaded.maps["counters"].get(U32.pack(slot)) or b"")
-            for vsid, slot in self._slots.items()
+            for vsid, slot in self._numbering.slots.items()
         }
 
     def close(self) -> None:
@@ -248,3 +219,9 @@ class EbpfDataPlane:
             self._slow_path = None
         while self._listeners:
             self._listeners.pop().close()
+
+
+def _links() -> dict[str, Any]:
+    """The interfaces of the current network namespace, by name."""
+    with namespace.netlink() as ip:
+        return {link.get("ifname"): link for link in ip.get_links()}
