@@ -2,8 +2,8 @@
 
 A VM moves as Hyper-V Network Virtualization has it: its CAs, MAC address and VSID stay. The target's NVE gets its
 policy first; then the VM is there, the old host's NVE forgets it, and every other NVE learns where it is; at last the
-VM announces itself. What still arrives at the old host is dropped there and counted (NOT_LOCAL, or UNKNOWN_VSID where no
-VM of its virtual subnet is left): nothing is delivered twice, and nothing by a host that the VM has left.
+VM announces itself. What still arrives at the old host is dropped there and counted (NOT_LOCAL, or UNKNOWN_VSID if its
+virtual subnet has no VM left there): nothing is delivered twice, and nothing by a host that the VM has left.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ def test_what_arrives_at_its_old_host_is_dropped_there_and_counted(monkeypatch: 
 
         assert vms(heard) == {}
         assert outer(wire(heard, "host1"), mark) == {(PA["host1"], VSID["red"])}
-        assert net.dropped() == {Drop.UNKNOWN_VSID: 1}  # no VM of the virtual subnet is left there
+        assert net.dropped()[Drop.UNKNOWN_VSID] == 1  # no VM of the virtual subnet is left there
 
 
 def test_a_tcp_connection_outlives_its_move() -> None:
