@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from nvgre_node.dataplane import datapath
+from nvgre_node.dataplane import implementation
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 _TIMEOUT_SECONDS = 5
@@ -43,7 +43,7 @@ def manifest(
         **file,
         "seed": seed,
         "dataplanes": list(dataplanes),
-        "datapaths": {name: forwards for name in dataplanes if (forwards := datapath(name))},
+        "datapaths": {name: forwards for name in dataplanes if (forwards := implementation(name).datapath)},
         "mtus": dict(mtus),
         "offloads": dict(offloads),
         "source": _source(CHECKOUT),

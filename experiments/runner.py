@@ -14,7 +14,7 @@ from experiments.store import Run
 from topologies import Scenario
 from topologies.target import Target
 
-EXPERIMENTS = ("isolation", "mtu", "throughput", "ecmp", "conformance")
+EXPERIMENTS = ("isolation", "mtu", "throughput", "ecmp", "migration", "conformance")
 """The experiments there are; each is a module of this package, or a package in it."""
 
 RESULTS = Path(__file__).parents[1] / "results"

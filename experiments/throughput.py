@@ -11,7 +11,7 @@ from experiments import iperf, offloads, vxlan
 from experiments.base import Context, distant_pair, shared_versions
 from experiments.results import Check, Measurement, Outcome, Sample
 from experiments.statistics import paired_ratio
-from nvgre_node.dataplane import takes_offloads
+from nvgre_node.dataplane import implementation
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import NamespacedNode
 from nvgre_node.policy import Policy
@@ -96,7 +96,7 @@ def run(context: Context) -> Outcome:
     scenario = context.scenario.with_mtu(underlay=_UNDERLAY_MTU, tenant=_TENANT_MTU)
     measured: list[Round] = []
     states: dict[str, dict[str, str]] = {}
-    wanted = ("on", "off") if takes_offloads(context.dataplane) else ("off",)
+    wanted = ("on", "off") if implementation(context.dataplane).takes_offloads else ("off",)
     with NvgreNet(scenario, context.dataplane) as net, Bench(net, scenario.policy) as bench:
         for state in wanted:
             offloads.switch(bench.places, state)

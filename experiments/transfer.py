@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from nvgre_node.node import TenantVM
@@ -33,8 +34,13 @@ def _tcp_info(sock: socket.socket) -> tuple[int, int]:
     return info[_TIMEOUTS_OFFSET], int(struct.unpack_from("=I", info, _RETRANSMISSIONS_OFFSET)[0])
 
 
-def transfer(source: TenantVM, destination: TenantVM, address: str, size: int) -> Transfer:
-    """Sends `size` bytes from one VM to another VM's customer address, until they are there or all hope is gone."""
+def transfer(
+    source: TenantVM, destination: TenantVM, address: str, size: int, midway: Callable[[], object] = lambda: None
+) -> Transfer:
+    """Sends `size` bytes from one VM to another VM's customer address, until they are there or all hope is gone.
+
+    Calls `midway` once half of them are there.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with destination.inside():
         server = socket.create_server((address, _PORT), family=family)
@@ -51,15 +57,17 @@ def transfer(source: TenantVM, destination: TenantVM, address: str, size: int) -
         connection, _ = server.accept()
         with connection:
             connection.setblocking(False)
-            return _pump(client, connection, size)
+            return _pump(client, connection, size, midway)
 
 
-def _pump(client: socket.socket, connection: socket.socket, size: int) -> Transfer:
-    unsent, received = size, 0
+def _pump(client: socket.socket, connection: socket.socket, size: int, midway: Callable[[], object]) -> Transfer:
+    unsent, received, due = size, 0, [midway]
     while received < size and _tcp_info(client)[0] < _HOPELESS:
         readable, writable, _ = select.select([connection], [client] if unsent else [], [], 0.05)
         if writable:
             unsent -= client.send(bytes(min(unsent, 1 << 16)))
         if readable:
             received += len(connection.recv(1 << 20))
+        if due and received * 2 >= size:
+            due.pop()()
     return Transfer(True, received == size, received, _tcp_info(client)[1])

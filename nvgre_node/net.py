@@ -13,6 +13,7 @@ from nvgre_node import namespace
 from nvgre_node.dataplane.base import Drop, SubnetCounters
 from nvgre_node.groups import ascending
 from nvgre_node.link import VethLink
+from nvgre_node.migration import Migration, Mover
 from nvgre_node.node import FabricRouter, NamespacedNode, ProviderHost, TenantVM
 from nvgre_node.policy import Address
 from nvgre_node.run import Run
@@ -40,6 +41,7 @@ class NvgreNet(Mininet):
         topo = source if isinstance(source, NvgreTopo) else source.topo(dataplane=dataplane)
         self._own: Run | None = None
         self._stopped = False
+        self._mover: Mover | None = None
         super().__init__(topo, link=VethLink, controller=None, build=False, **options)
 
     def addHost(self, name: str, cls: type[NamespacedNode] | None = None, **params: Any) -> NamespacedNode:  # noqa: N802
@@ -102,6 +104,24 @@ class NvgreNet(Mininet):
     def vms(self) -> list[TenantVM]:
         """The tenant VMs, in the order of their names."""
         return [node for node in self.hosts if isinstance(node, TenantVM)]
+
+    @property
+    def mover(self) -> Mover:
+        """Changes the policy of the running network, and where its VMs are."""
+        if self._mover is None:
+            hosts = {host.name: host for host in self.provider_hosts}
+            self._mover = Mover(self.topo.policy, self.topo.tenant_mtu, hosts)
+        return self._mover
+
+    def migrate(self, vm: str, host: str) -> Migration:
+        """Moves a VM to another provider host while it runs, as `Mover.migrate`.
+
+        Raises:
+            UnknownNameError: there is no such VM or host.
+            BadInputError: it is there already, or cannot move.
+        """
+        self.mover.policy.moved(vm, host)
+        return self.mover.migrate(self[vm], host)
 
     def counters(self) -> dict[str, dict[int, SubnetCounters]]:
         """Each NVE's counters since it came up: by provider host, then by VSID."""

@@ -17,7 +17,8 @@ from pyroute2.netlink.exceptions import NetlinkError
 from nvgre_node import dataplane, namespace, next_hops, probing
 from nvgre_node.choices import COPY
 from nvgre_node.dataplane import capability
-from nvgre_node.dataplane.base import Punted, SubnetCounters
+from nvgre_node.dataplane.base import Home, Punted, SubnetCounters
+from nvgre_node.dataplane.capability import Capability
 from nvgre_node.errors import BadInputError, MissingError
 from nvgre_node.fabric import MulticastRoute, Multipath, Route
 from nvgre_node.multicast import multicast_router
@@ -204,7 +205,8 @@ class TenantVM(NamespacedNode):
         Switches its offloads off if told so. What the VM is under VLAN ids of a trunk port gets a VLAN device each,
         where the kernel has such.
         """
-        self.vm = vm = vms[0]
+        self.vm, self.parts = vms[0], tuple(vms)
+        vm = self.vm
         if not offloads:
             self.switch_offloads_off(self.INTERFACE)
         self._settle(self.INTERFACE)
@@ -263,21 +265,43 @@ class ProviderHost(NamespacedNode):
         self, policy: NvePolicy, routes: Sequence[Route] = (), dataplane: str = "ebpf", **_params: Any
     ) -> dict[str, Any]:
         """Sets provider routes, prepares the VMs' ports, and attaches the data plane."""
-        self.policy = policy
         self.set_routes(routes)
-        ports = policy.interfaces
-        self.uplinks = tuple(name for name in self.nameToIntf if name not in ports and name != "lo")
-        with self.inside():
-            for port in ports:  # the provider's own stack must not speak to tenants (T1, C3)
-                namespace.set_sysctl(f"ipv6/conf/{port}/disable_ipv6", 1)
-                namespace.set_sysctl(f"ipv4/conf/{port}/arp_ignore", 8)
-        self._keep_next_hops()
+        self.uplinks = tuple(name for name in self.nameToIntf if name not in policy.interfaces and name != "lo")
+        self.prepare(policy)
         self._attach(dataplane)
         return {}
 
+    def prepare(self, policy: NvePolicy) -> None:
+        """Has the host do what a policy needs of it before the NVE can work from it; what is there stays as it is."""
+        self.policy = policy
+        with self.inside():
+            for port in policy.interfaces:  # the provider's own stack must not speak to tenants (T1, C3)
+                namespace.set_sysctl(f"ipv6/conf/{port}/disable_ipv6", 1)
+                namespace.set_sysctl(f"ipv4/conf/{port}/arp_ignore", 8)
+        self._keep_next_hops()
+
+    def update(self) -> None:
+        """Has the NVE work from the policy that the host was prepared for.
+
+        Raises:
+            BadInputError: its data plane cannot change that while it runs.
+        """
+        with self.inside():
+            self.dataplane.update(self.policy)
+
+    @property
+    def changes_policy(self) -> bool:
+        """Whether its NVE can work from another policy while it runs."""
+        return Capability.UPDATES in self.dataplane.capabilities
+
+    @property
+    def takes_offloads(self) -> bool:
+        """Whether its data plane works with packets larger than the MTU, and with checksums yet to be made."""
+        return self.dataplane.takes_offloads
+
     def _attach(self, name: str) -> None:
-        pins, folder = (lambda: self.run.bpf_directory() / self.name), self.run.directory / name / self.name
-        self.dataplane = dataplane.create(name, pins, folder)
+        home = Home(lambda: self.run.bpf_directory() / self.name, self.run.directory / name / self.name)
+        self.dataplane = dataplane.create(name, home)
         capability.check(self.policy, name, self.dataplane.capabilities)
         with self.inside():
             self.dataplane.attach(self.policy, self.uplinks)

@@ -355,6 +355,20 @@ class Policy:
         wrong = tuple(replace(record, pa=pa, vm=target.name, deliver_vsid=deliver) for record in right)
         return replace(self, overrides=(*self.overrides, *wrong))
 
+    def moved(self, machine: str, host: str) -> Policy:
+        """The same policy, but a machine is on another host; a PA that it was pinned to was its old host's (O6).
+
+        Raises:
+            UnknownNameError: there is no such machine or host.
+            BadInputError: it is behind a server, and does not move without it.
+        """
+        own = _named("VM", machine, dict(self.machines))
+        self.nve(host)
+        if behind := own[0].behind:
+            raise BadInputError(f"{machine} is behind {behind.port}, which has no NVE: it cannot move alone")
+        there = {vm.name: vm if vm.host == host else replace(vm, host=host, pa=None) for vm in own}
+        return replace(self, vms=tuple(there.get(vm.name, vm) for vm in self.vms))
+
     def for_host(self, host: str) -> NvePolicy:
         """What the NVE of one provider host must know, and no more (P2): the subnets that have a port there."""
         ports = tuple(self._port(vm) for vm in self.vms if vm.host == host)

@@ -8,7 +8,7 @@ from typing import Any
 from mininet.topo import Topo
 
 from nvgre_node.choices import RecordType
-from nvgre_node.dataplane import takes_offloads
+from nvgre_node.dataplane import implementation
 from nvgre_node.fabric import Fabric
 from nvgre_node.gateway import Gateway, PhysicalSegment, Site
 from nvgre_node.link import VethLink
@@ -72,12 +72,14 @@ class NvgreTopo(Topo):
         return self.policy.nve(host).dataplane or self.dataplane
 
     def _keeps_offloads(self, host: str) -> bool:
-        return takes_offloads(self._dataplane_of(host))
+        return implementation(self._dataplane_of(host)).takes_offloads
 
     def _attach(self, name: str, to: str) -> None:
         """A link to where a machine has its port, which is called as the machine is."""
-        names = {"intfName1": TenantVM.INTERFACE, "intfName2": name}
-        self.addLink(name, to, cls=VethLink, mtu=self.tenant_mtu, **names)
+        ends: dict[str, Any] = {"intfName1": TenantVM.INTERFACE, "intfName2": name}
+        if own := self.policy.machines.get(name):
+            ends["addr1"] = own[0].mac  # from the start: the kernel speaks as soon as a link is up
+        self.addLink(name, to, cls=VethLink, mtu=self.tenant_mtu, **ends)
 
     def _plug_in(self, name: str, network: str) -> None:
         """A leg in a physical network."""

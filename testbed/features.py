@@ -1,85 +1,59 @@
-"""What this machine can do: each feature that something here needs, whether it is there, and how to get it."""
+"""What this machine can do: each feature that something here needs, who needs it, and how to get it."""
 
 from __future__ import annotations
 
-import ctypes.util
 import os
-import platform
-import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+
+from nvgre_node.dataplane import DATAPLANES, implementation
+from nvgre_node.needs import Need, program
 
 
 @dataclass(frozen=True)
 class Feature:
-    """Something a machine has or lacks: who needs it (a data plane, an experiment, ...), and how to get it."""
+    """A need, and who has it: data planes, experiments, ..."""
 
-    name: str
-    needed_by: str
-    present: Callable[[], bool]
-    remedy: str
+    need: Need
+    needed_by: tuple[str, ...]
 
 
-def _program(name: str) -> Callable[[], bool]:
-    return lambda: shutil.which(name) is not None
-
-
-def _kernel_at_least(*wanted: int) -> bool:
-    numbers = platform.release().split("-")[0].split(".")[: len(wanted)]
-    return tuple(int(number) for number in numbers) >= wanted
-
-
-def _has_library() -> bool:
-    return ctypes.util.find_library("bpf") is not None or any(Path("/usr/lib").glob("*/libbpf.so.1"))
-
-
-def _has_bpf_file_system() -> bool:
-    return "\tbpf\n" in Path("/proc/filesystems").read_text()
-
-
-ROOT = Feature("root", "every network", lambda: os.geteuid() == 0, "use sudo")
-FEATURES = (
+ROOT = Feature(Need("root", lambda: os.geteuid() == 0, "use sudo"), ("every network",))
+_OWN = (
     ROOT,
-    Feature("Linux 5.15 or newer", "ebpf", lambda: _kernel_at_least(5, 15), "use a newer kernel"),
-    Feature("BPF file system in the kernel", "ebpf", _has_bpf_file_system, "use a kernel with CONFIG_BPF_SYSCALL"),
-    Feature("libbpf 1.x", "ebpf, gretap_external", _has_library, "apt-get install libbpf1"),
-    Feature("clang", "ebpf, gretap_external", _program("clang"), "apt-get install clang"),
-    Feature("ovs-vswitchd", "ovs", _program("ovs-vswitchd"), "apt-get install openvswitch-switch"),
-    Feature("mnexec", "every network", _program("mnexec"), "apt-get install mininet"),
-    Feature("ip", "every network", _program("ip"), "apt-get install iproute2"),
-    Feature("iperf3", "throughput", _program("iperf3"), "apt-get install iperf3"),
-    Feature("ethtool", "throughput, model, ovs", _program("ethtool"), "apt-get install ethtool"),
-    Feature("nft", "ecmp, conformance, multipath: key, gateways", _program("nft"), "apt-get install nftables"),
-    Feature("wg", "site_to_site", _program("wg"), "apt-get install wireguard-tools"),
-    Feature("wireguard-go", "site_to_site", _program("wireguard-go"), "apt-get install wireguard-go"),
-    Feature("ping", "ping()", _program("ping"), "apt-get install iputils-ping"),
-    Feature("tshark", "one test", _program("tshark"), "apt-get install tshark"),
+    Feature(program("mnexec", "mininet"), ("every network",)),
+    Feature(program("ip", "iproute2"), ("every network",)),
+    Feature(program("iperf3", "iperf3"), ("throughput",)),
+    Feature(program("ethtool", "ethtool"), ("throughput",)),
+    Feature(program("nft", "nftables"), ("ecmp", "conformance", "multipath: key", "gateways")),
+    Feature(program("wg", "wireguard-tools"), ("site_to_site",)),
+    Feature(program("wireguard-go", "wireguard-go"), ("site_to_site",)),
+    Feature(program("ping", "iputils-ping"), ("ping()",)),
+    Feature(program("tshark", "tshark"), ("one test",)),
 )
 
-OF_KERNEL = {"gretap": "gretap", "gretap_external": "gretap"}
-"""Data planes that need what a kernel may lack, by the names of `testbed.kernel`."""
+
+def features() -> tuple[Feature, ...]:
+    """Everything that is needed, each once; data planes say themselves what they need."""
+    planes = (Feature(need, (name,)) for name in DATAPLANES for need in implementation(name).needs)
+    found: dict[str, Feature] = {}
+    for feature in (*_OWN, *planes):
+        known = found.get(feature.need.name)
+        found[feature.need.name] = Feature(known.need, known.needed_by + feature.needed_by) if known else feature
+    return tuple(found.values())
 
 
 def missing_for(users: Iterable[str]) -> str:
     """What these data planes or experiments lack on this machine, with the remedies; empty if nothing."""
     concerned = {"every network", *users}
-    needed = [feature for feature in FEATURES if concerned & set(feature.needed_by.split(", "))]
-    absent = [feature for feature in needed if not feature.present()]
-    said = [f"{feature.name} (needed by {feature.needed_by}): {feature.remedy}" for feature in absent]
-    return "; ".join([*said, *_kernel_lacks(concerned)])
-
-
-def _kernel_lacks(users: set[str]) -> Iterator[str]:
-    """What this machine's kernel cannot make, though a guest's can; without root that is not found out."""
-    from testbed import kernel
-
-    for user in sorted(users & OF_KERNEL.keys()) if ROOT.present() else ():
-        feature = OF_KERNEL[user]
-        if why := kernel.lacks()[feature]:
-            yield f"{feature} (needed by {user}): this kernel says: {why}; a guest has it: ./nvgre vm run -- ..."
+    needed = [feature for feature in features() if concerned & set(feature.needed_by)]
+    return "; ".join(_said(feature) for feature in needed if not feature.need.present())
 
 
 def missing_for_a_target() -> str:
     """What speaking to an NVE lacks that is there already; empty if nothing: no network is built for it."""
-    return "" if ROOT.present() else f"{ROOT.name} (needed by packet sockets): {ROOT.remedy}"
+    return "" if ROOT.need.present() else _said(Feature(ROOT.need, ("packet sockets",)))
+
+
+def _said(feature: Feature) -> str:
+    return f"{feature.need.name} (needed by {', '.join(feature.needed_by)}): {feature.need.remedy}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Protocol
+from pathlib import Path
+from typing import ClassVar, Protocol
 
 from nvgre_node.dataplane.capability import Capability
+from nvgre_node.needs import Need
 from nvgre_node.policy import Address, LookupRecord, NvePolicy
 
 
@@ -106,11 +108,31 @@ NO_SUBNET = 0
 """The key under which packets are counted that belong to no virtual subnet of this NVE."""
 
 
+@dataclass(frozen=True)
+class Home:
+    """Where a data plane may keep what it must: nothing is there before it asks or makes it, and the run removes it."""
+
+    pins: Callable[[], Path]
+    """Gives a path on a BPF file system."""
+    folder: Path
+
+
 class DataPlane(Protocol):
     """The NVE of one provider host. Its methods run inside that host's network namespace."""
 
-    name: str
-    capabilities: frozenset[Capability]
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    """What it is, in a line."""
+    needs: ClassVar[tuple[Need, ...]]
+    """What of the machine, beyond what every network needs."""
+    capabilities: ClassVar[frozenset[Capability]]
+    takes_offloads: ClassVar[bool]
+    """Whether it works with packets larger than the MTU and checksums yet to be made; else with those of a cable."""
+    datapath: ClassVar[str | None]
+    """What forwards, of a data plane that leaves this to the machine."""
+
+    def __init__(self, home: Home) -> None:
+        """Makes nothing yet."""
 
     def attach(self, policy: NvePolicy, uplinks: tuple[str, ...]) -> None:
         """Puts the policy into force on the ports it names and on these uplinks; all of them exist and are up."""
@@ -126,6 +148,13 @@ class DataPlane(Protocol):
 
     def install(self, *records: LookupRecord) -> None:
         """Puts lookup records into force, each in place of the one of its VSID, CA and MAC address, if there is one."""
+
+    def update(self, policy: NvePolicy) -> None:
+        """Puts another policy into force, of the same NVE: other ports, records and peers. What stays is not disturbed.
+
+        Raises:
+            BadInputError: it cannot do so while it runs.
+        """
 
     def close(self) -> None:
         """Lets go of everything that attach made outside the namespace. Safe to call twice."""

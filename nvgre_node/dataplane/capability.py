@@ -69,6 +69,7 @@ class Capability(StrEnum):
     GATEWAYS = "gateways, behind which any CA may be"
     CROSSES = "lookup records that lead into another virtual subnet"
     INSTALLS = "lookup records that change while it runs (T2)"
+    UPDATES = "ports and peers that change while it runs (P2)"
     CARRIES_IP = "refusal of what is neither IP nor ARP"
     # What does not fit
     TELLS_TOO_BIG = "ICMP answers to what does not fit (F4)"

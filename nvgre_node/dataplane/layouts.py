@@ -62,7 +62,6 @@ EVERY_MAC = bytes(6)
 NO_DSCP = 1
 AGE = struct.Struct("=Q")
 NANOSECONDS = 1_000_000_000
-SPARE_RECORDS = 1024  # that may be installed later
 RECORD_TYPES = tuple(RecordType)  # enum record_type
 RECORD_ROUTER = len(RECORD_TYPES)
 L2ONLY = RECORD_TYPES.index(RecordType.L2ONLY)
@@ -76,11 +75,6 @@ def mapped(pa: Address) -> bytes:
 def record_key(record: LookupRecord) -> bytes:
     """The key of a record in the map `records`."""
     return RECORD_KEY.pack(record.vsid, octets(record.mac))
-
-
-def record_numbers(policy: NvePolicy) -> dict[bytes, int]:
-    """The numbers of the lookup records by their keys, from 1 on: a VM's CAs share one."""
-    return {key: number for number, key in enumerate(dict.fromkeys(map(record_key, policy.records)), start=1)}
 
 
 def neighbour_key(vsid: int, ca: Address) -> bytes:

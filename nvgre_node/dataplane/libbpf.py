@@ -20,6 +20,8 @@ from nvgre_node.waiting import wait_until
 
 _ANY_ALIGNMENT = 1 << 1
 """BPF_F_ANY_ALIGNMENT: kernels such as User-Mode Linux forbid it although the machine can."""
+_REPLACE = 1 << 0
+"""BPF_TC_F_REPLACE."""
 _PATIENCE = 2.0
 _PIN_OWNER_ONLY = 0o700
 _LOG_BYTES, _LOG_LINES = 1 << 24, 40
@@ -201,11 +203,16 @@ class Verdict:
 class Object:
     """A loaded BPF object file: its maps by name, sized as told, and its tc programs.
 
-    `constants` are the contents of sections of read-only data, by name: what the verifier may take for granted.
+    `constants` are the contents of sections of read-only data, by name: what the verifier may take for granted. `maps`
+    of another object take the place of its own.
     """
 
     def __init__(
-        self, path: Path, max_entries: Mapping[str, int] | None = None, constants: Mapping[str, bytes] | None = None
+        self,
+        path: Path,
+        max_entries: Mapping[str, int] | None = None,
+        constants: Mapping[str, bytes] | None = None,
+        maps: Mapping[str, Map] | None = None,
     ) -> None:
         lib = libbpf()
         self._pointer = c.c_void_p(_opened(lib.bpf_object__open_file(str(path).encode(), None), f"open {path}"))
@@ -215,6 +222,8 @@ class Object:
             for name, data in (constants or {}).items():
                 size = c.c_size_t(len(data))
                 check(lib.bpf_map__set_initial_value(self._find(name), data, size), f"contents of {name}")
+            for name, found in (maps or {}).items():
+                check(lib.bpf_map__reuse_fd(self._find(name), found.fd), f"reuse of map {name}")
             for program in self._all("program"):
                 check(lib.bpf_program__set_flags(program, _ANY_ALIGNMENT), "alignment of programs")
             check(lib.bpf_object__load(self._pointer), f"load {path}")
@@ -253,14 +262,19 @@ class Object:
     def attach(self, program: str, ifindex: int, at: Hook = Hook.INGRESS, *, before_others: bool = False) -> None:
         """Attaches a program to the clsact qdisc of an interface of the *current* network namespace.
 
-        One that comes `before_others` lets them decide by returning TC_ACT_UNSPEC.
+        It takes the place of the one that is there, at once. One that comes `before_others` lets them decide by
+        returning TC_ACT_UNSPEC.
         """
         hook = _TcHook(c.sizeof(_TcHook), ifindex, at, 0)
         created = libbpf().bpf_tc_hook_create(c.byref(hook))
         if created != -17:  # EEXIST: somebody has made the clsact qdisc already
             check(created, f"clsact on interface {ifindex}")
         opts = _TcOpts(
-            sz=c.sizeof(_TcOpts), prog_fd=self.program(program), handle=1, priority=1 if before_others else 2
+            sz=c.sizeof(_TcOpts),
+            prog_fd=self.program(program),
+            flags=_REPLACE,
+            handle=1,
+            priority=1 if before_others else 2,
         )
         check(libbpf().bpf_tc_attach(c.byref(hook), c.byref(opts)), f"attach {program} to interface {ifindex}")
 

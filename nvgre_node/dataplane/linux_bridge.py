@@ -14,7 +14,7 @@ from pyroute2.netlink.rtnl.ndmsg import NTF_MASTER, NUD_NOARP
 
 from nvgre_node import namespace
 from nvgre_node.choices import UnknownUnicast
-from nvgre_node.dataplane.base import Punted, Sighted, SubnetCounters
+from nvgre_node.dataplane.base import Home, Punted, Sighted, SubnetCounters
 from nvgre_node.dataplane.capability import Capability
 from nvgre_node.errors import MissingError
 from nvgre_node.policy import Address, LookupRecord, NvePolicy
@@ -65,7 +65,7 @@ class BridgedDataPlane(ABC):
     name: str
     capabilities: ClassVar[frozenset[Capability]]
 
-    def __init__(self) -> None:
+    def __init__(self, _home: Home) -> None:
         self._ports: dict[Way, int] = {}
         self._bridges: dict[int, int] = {}
 

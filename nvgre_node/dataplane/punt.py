@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable
 
 from nvgre_node.dataplane.base import Punted
 from nvgre_node.dataplane.libbpf import Map
@@ -13,11 +13,11 @@ _HEAD = struct.Struct("=III")  # struct punted in bpf/punt.h
 
 
 class PuntReader:
-    """Takes punted frames out of the buffer that the programs write them to; `names` are ports by interface index."""
+    """Takes punted frames out of the buffer that the programs write them to; `name_of` knows ports by index."""
 
-    def __init__(self, punts: Map, names: Mapping[int, str]) -> None:
+    def __init__(self, punts: Map, name_of: Callable[[int], str]) -> None:
         self._buffer = PerfBuffer(punts)
-        self._names = names
+        self._name_of = name_of
 
     def read(self) -> list[Punted]:
         """The frames since the last call."""
@@ -25,7 +25,7 @@ class PuntReader:
 
     def _punted(self, sample: bytes) -> Punted:
         ifindex, vsid, length = _HEAD.unpack_from(sample)
-        return Punted(self._names[ifindex], vsid, sample[_HEAD.size : _HEAD.size + length])
+        return Punted(self._name_of(ifindex), vsid, sample[_HEAD.size : _HEAD.size + length])
 
     def close(self) -> None:
         """Lets the programs drop from now on."""

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 
 import click
 
-from testbed import kernel
-from testbed.features import FEATURES
+from nvgre_node import kernel
+from testbed.features import features
 from testbed.tables import show, table
 from testbed.vm.uml import UserModeLinux
 
@@ -31,10 +31,10 @@ class Row:
 def programs_and_rights() -> list[Row]:
     """What must be here, since a guest uses the machine's own programs."""
     rows = []
-    for feature in FEATURES:
-        present = feature.present()
-        where, why = (HERE, "") if present else (NOWHERE, "it is missing")
-        rows.append(Row(feature.name, feature.needed_by, where, why, feature.remedy))
+    for feature in features():
+        if (need := feature.need).name not in kernel.PROBES:
+            where, why = (HERE, "") if need.present() else (NOWHERE, "it is missing")
+            rows.append(Row(need.name, ", ".join(feature.needed_by), where, why, need.remedy))
     return rows
 
 
@@ -43,13 +43,15 @@ def kernel_features() -> list[Row]:
     guest_lacks = UserModeLinux().missing()
     root = os.geteuid() == 0
     lacks = kernel.lacks() if root else {}
+    users = {feature.need.name: feature.needed_by for feature in features()}
     rows = []
     for name, probe in kernel.PROBES.items():
         in_guests = name in kernel.IN_GUESTS and not guest_lacks
         why = lacks.get(name, "only root can find out")
         where = HERE if not why else UNKNOWN if not root else GUEST if in_guests else NOWHERE
         remedy = "use sudo" if not root else _IN_A_GUEST if in_guests else guest_lacks or "use another kernel"
-        rows.append(Row(name, probe.used_for, where, f"this kernel says: {why}" if why and root else why, remedy))
+        used = ", ".join((*users.get(name, ()), *filter(None, [probe.used_for])))
+        rows.append(Row(name, used, where, f"this kernel says: {why}" if why and root else why, remedy))
     return rows
 
 

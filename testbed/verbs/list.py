@@ -9,7 +9,7 @@ import click
 
 from experiments.explain import EXPLANATIONS
 from experiments.runner import EXPERIMENTS
-from nvgre_node.dataplane import DATAPLANES
+from nvgre_node.dataplane import DATAPLANES, implementation
 from testbed.features import missing_for
 from testbed.tables import show, table
 from topologies import load, shipped
@@ -30,7 +30,7 @@ def entries() -> list[Entry]:
     return [
         *(Entry("scenario", name, load(name).title, missing_for([])) for name in shipped()),
         *(Entry("experiment", name, EXPLANATIONS[name].question, missing_for([name])) for name in EXPERIMENTS),
-        *(Entry("data plane", name, what, missing_for([name])) for name, what in DATAPLANES.items()),
+        *(Entry("data plane", name, implementation(name).summary, missing_for([name])) for name in DATAPLANES),
     ]
 
 

@@ -15,7 +15,7 @@ from scapy.packet import Packet, Raw
 
 from experiments.watch import Place, Watch
 from nvgre_node.dataplane.base import Drop
-from nvgre_node.dataplane.ebpf import EbpfDataPlane
+from nvgre_node.dataplane.planes.ebpf import EbpfDataPlane
 from nvgre_node.groups import SubnetGroups, group_mac
 from nvgre_node.namespace import set_sysctl
 from nvgre_node.net import NvgreNet

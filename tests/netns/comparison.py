@@ -23,7 +23,7 @@ from experiments.watch import Place, packet_socket
 from nvgre_node.choices import TooBig
 from nvgre_node.dataplane import model
 from nvgre_node.dataplane.base import PUNT
-from nvgre_node.dataplane.ebpf import EbpfDataPlane
+from nvgre_node.dataplane.planes.ebpf import EbpfDataPlane
 from nvgre_node.namespace import netlink
 from nvgre_node.node import TenantVM
 from nvgre_node.packet import receive

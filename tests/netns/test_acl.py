@@ -17,8 +17,9 @@ from scapy.packet import Packet, Raw
 
 from nvgre_node.acl import ALL_PORTS, MAX_RULES, Action, Direction, Rule
 from nvgre_node.choices import COPY, Carries, Deviation, Ecn, Neighbours, SourceCheck, TooBig, UnknownUnicast
-from nvgre_node.dataplane import acl_map, ebpf
+from nvgre_node.dataplane import acl_map
 from nvgre_node.dataplane.base import Drop
+from nvgre_node.dataplane.planes import ebpf
 from nvgre_node.net import NvgreNet
 from nvgre_node.policy import Network
 from nvgre_node.wire import octets

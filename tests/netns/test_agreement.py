@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from nvgre_node.dataplane import ebpf
+from nvgre_node.dataplane.planes import ebpf
 from nvgre_node.policy import Nve
 from topologies import Scenario, load
 

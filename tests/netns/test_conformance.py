@@ -37,8 +37,8 @@ from experiments.conformance.rows import Finding, Status
 from experiments.results import Outcome, Verdict
 from experiments.watch import Sighting, Watch
 from nvgre_node.choices import TooBig
-from nvgre_node.dataplane import ebpf
 from nvgre_node.dataplane.libbpf import Object
+from nvgre_node.dataplane.planes import ebpf
 from nvgre_node.errors import BadInputError
 from nvgre_node.fabric import Fabric, MulticastRoute, Multipath
 from nvgre_node.groups import Address

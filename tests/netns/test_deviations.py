@@ -16,8 +16,9 @@ from scapy.layers.l2 import GRE, Dot1AD, Dot1Q
 from scapy.packet import Packet, Raw
 
 from nvgre_node.choices import Deviation, SourceCheck, TooBig
-from nvgre_node.dataplane import ebpf, model
+from nvgre_node.dataplane import model
 from nvgre_node.dataplane.base import NO_SUBNET
+from nvgre_node.dataplane.planes import ebpf
 from topologies import Scenario, load
 
 from .bench import Bench, running

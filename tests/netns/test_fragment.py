@@ -18,8 +18,8 @@ from scapy.packet import Packet, Raw
 from experiments.transfer import transfer
 from experiments.watch import Place, Watch
 from nvgre_node.choices import TooBig
-from nvgre_node.dataplane import ebpf
 from nvgre_node.dataplane.base import Drop
+from nvgre_node.dataplane.planes import ebpf
 from nvgre_node.namespace import set_sysctl
 from nvgre_node.net import NvgreNet
 from nvgre_node.waiting import wait_until

@@ -16,8 +16,8 @@ from experiments.conformance.lab import is_icmp_error
 from experiments.results import Verdict
 from experiments.watch import Place, Sighting, Watch, packet_socket, uplinks, vm_ports
 from nvgre_node.choices import Carries
-from nvgre_node.dataplane import ebpf
 from nvgre_node.dataplane.base import Drop
+from nvgre_node.dataplane.planes import ebpf
 from nvgre_node.errors import BadInputError
 from nvgre_node.net import NvgreNet
 from nvgre_node.outer import outer_of

@@ -16,10 +16,11 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
 from nvgre_node.choices import TooBig, UnknownUnicast
-from nvgre_node.dataplane import ebpf, model
-from nvgre_node.dataplane.ebpf import EbpfDataPlane
+from nvgre_node.dataplane import model
 from nvgre_node.dataplane.libbpf import Map
 from nvgre_node.dataplane.model.learn import MAX_LEARNT
+from nvgre_node.dataplane.planes import ebpf
+from nvgre_node.dataplane.planes.ebpf import EbpfDataPlane
 from nvgre_node.net import NvgreNet
 from nvgre_node.policy import LookupRecord
 from nvgre_node.wire import octets

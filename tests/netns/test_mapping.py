@@ -10,8 +10,8 @@ import pytest
 from experiments.conformance import counting, mapping, variants
 from experiments.conformance.rows import verdicts
 from experiments.results import Verdict
-from nvgre_node.dataplane import ebpf
-from nvgre_node.dataplane.ebpf import EbpfDataPlane
+from nvgre_node.dataplane.planes import ebpf
+from nvgre_node.dataplane.planes.ebpf import EbpfDataPlane
 from nvgre_node.policy import LookupRecord
 from topologies import Scenario
 

@@ -13,7 +13,7 @@ from mininet.net import Mininet
 from experiments import isolation, mtu
 from experiments.base import Context
 from nvgre_node import run
-from nvgre_node.dataplane.ebpf import EbpfDataPlane
+from nvgre_node.dataplane.planes.ebpf import EbpfDataPlane
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import ProviderHost
 from nvgre_node.run import Run

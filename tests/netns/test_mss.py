@@ -16,7 +16,7 @@ from scapy.packet import Packet, Raw
 from experiments.transfer import transfer
 from experiments.watch import Place, Watch
 from nvgre_node.choices import TooBig
-from nvgre_node.dataplane import ebpf
+from nvgre_node.dataplane.planes import ebpf
 from nvgre_node.net import NvgreNet
 from topologies import load
 

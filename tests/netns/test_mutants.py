@@ -10,7 +10,7 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6ExtHdrFragment
 from scapy.packet import Raw
 
-from nvgre_node.dataplane import ebpf
+from nvgre_node.dataplane.planes import ebpf
 from nvgre_node.groups import group_mac
 from nvgre_node.wire import octets
 from topologies import Scenario, load

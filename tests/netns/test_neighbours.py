@@ -28,8 +28,9 @@ from scapy.packet import Packet, Raw
 
 from experiments.watch import Place, Watch
 from nvgre_node.choices import Neighbours, RecordType
-from nvgre_node.dataplane import ebpf, model
+from nvgre_node.dataplane import model
 from nvgre_node.dataplane.base import Drop
+from nvgre_node.dataplane.planes import ebpf
 from nvgre_node.namespace import set_sysctl
 from nvgre_node.net import NvgreNet
 from nvgre_node.waiting import wait_until

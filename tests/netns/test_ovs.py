@@ -16,11 +16,12 @@ from experiments.base import Context
 from experiments.conformance import lacking
 from experiments.results import Verdict
 from experiments.transfer import transfer
-from nvgre_node import namespace, topo
+from nvgre_node import namespace
 from nvgre_node.choices import FlowIds
-from nvgre_node.dataplane import ovs
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.dataplane.openvswitch import ways
+from nvgre_node.dataplane.planes import ovs
+from nvgre_node.dataplane.planes.ovs import OvsDataPlane
 from nvgre_node.errors import BadInputError
 from nvgre_node.namespace import netlink
 from nvgre_node.net import NvgreNet
@@ -84,7 +85,7 @@ def test_tcp_gets_through_with_sound_checksums(
 
 
 def test_tcp_needs_links_without_offloads_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(topo, "takes_offloads", lambda _name: True)
+    monkeypatch.setattr(OvsDataPlane, "takes_offloads", True)
     with NvgreNet(beside_ebpf()) as net:
         assert net["red1"].ping("10.0.0.2")
         assert not transfer(net["red1"], net["red2"], "10.0.0.2", SIZE).completed

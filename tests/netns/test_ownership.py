@@ -15,7 +15,7 @@ import pytest
 
 from nvgre_node import net as net_module
 from nvgre_node import run
-from nvgre_node.dataplane.ebpf import EbpfDataPlane
+from nvgre_node.dataplane.planes.ebpf import EbpfDataPlane
 from nvgre_node.link import VethLink
 from nvgre_node.namespace import NAMED, netlink
 from nvgre_node.net import NvgreNet

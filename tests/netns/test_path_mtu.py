@@ -11,7 +11,7 @@ from scapy.layers.l2 import Ether
 from experiments.probes import Kind, sized
 from experiments.transfer import transfer
 from experiments.watch import Place, Watch, packet_socket
-from nvgre_node.dataplane import ebpf
+from nvgre_node.dataplane.planes import ebpf
 from nvgre_node.net import NvgreNet
 from topologies import load
 

@@ -13,8 +13,9 @@ from scapy.layers.inet import UDP
 from scapy.packet import Raw
 
 from nvgre_node.choices import UnknownUnicast
-from nvgre_node.dataplane import ebpf, model
+from nvgre_node.dataplane import model
 from nvgre_node.dataplane.base import PUNT, PUNT_BYTES, Drop, Punted
+from nvgre_node.dataplane.planes import ebpf
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import ProviderHost
 from nvgre_node.policy import LookupRecord

@@ -15,8 +15,8 @@ from scapy.packet import Packet, Raw
 
 from experiments.watch import Place, Watch, packet_socket
 from nvgre_node.choices import Fragments
-from nvgre_node.dataplane import ebpf
 from nvgre_node.dataplane.base import NO_SUBNET, Drop
+from nvgre_node.dataplane.planes import ebpf
 from nvgre_node.dataplane.slow_path import ENTRY
 from nvgre_node.net import NvgreNet
 from nvgre_node.reassembly import reassembly_socket, receive_reassembled

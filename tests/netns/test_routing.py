@@ -22,8 +22,8 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
 from nvgre_node.choices import Neighbours
-from nvgre_node.dataplane import ebpf
 from nvgre_node.dataplane.base import Drop
+from nvgre_node.dataplane.planes import ebpf
 from nvgre_node.routing import ROUTER_MAC
 
 from .bench import Bench, running

@@ -19,8 +19,8 @@ from experiments.transfer import transfer
 from experiments.watch import Watch, server_links, vm_ports
 from nvgre_node import server
 from nvgre_node.choices import SourceCheck
-from nvgre_node.dataplane import ebpf
 from nvgre_node.dataplane.base import Drop
+from nvgre_node.dataplane.planes import ebpf
 from nvgre_node.net import NvgreNet
 from nvgre_node.packet import packet_socket
 from topologies import load

@@ -13,8 +13,8 @@ from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from nvgre_node.choices import RecordType, SourceCheck
-from nvgre_node.dataplane import ebpf
 from nvgre_node.dataplane.base import Drop
+from nvgre_node.dataplane.planes import ebpf
 from nvgre_node.net import NvgreNet
 from nvgre_node.wire import octets
 from topologies import load

@@ -20,9 +20,9 @@ from experiments.conformance.journal import Journal
 from experiments.results import Outcome, Verdict
 from experiments.watch import Place, Watch
 from nvgre_node.choices import TooBig
-from nvgre_node.dataplane import ebpf
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.dataplane.model import decapsulate, encapsulate
+from nvgre_node.dataplane.planes import ebpf
 from nvgre_node.errors import BadInputError
 from nvgre_node.namespace import netlink
 from nvgre_node.net import NvgreNet

@@ -17,8 +17,9 @@ from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from nvgre_node.choices import COPY, Neighbours, SourceCheck, TooBig
-from nvgre_node.dataplane import ebpf, model
+from nvgre_node.dataplane import model
 from nvgre_node.dataplane.base import NO_SUBNET, Drop
+from nvgre_node.dataplane.planes import ebpf
 from nvgre_node.net import NvgreNet
 from nvgre_node.wire import NvgreHeader, octets
 from topologies import Scenario, load

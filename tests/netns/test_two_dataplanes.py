@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from nvgre_node.dataplane.capability import EVERYTHING, Capability
-from nvgre_node.dataplane.live import LiveModel
+from nvgre_node.dataplane.planes.model import LiveModel
 from nvgre_node.errors import BadInputError
 from nvgre_node.net import NvgreNet
 from topologies import Scenario, load

@@ -19,8 +19,8 @@ from scapy.packet import Raw
 from experiments.watch import Place, Watch
 from nvgre_node import run
 from nvgre_node.choices import Vendor
-from nvgre_node.dataplane import ebpf
 from nvgre_node.dataplane.base import NO_SUBNET, Drop
+from nvgre_node.dataplane.planes import ebpf
 from nvgre_node.errors import BadInputError
 from nvgre_node.net import NvgreNet
 from nvgre_node.vendor import HEADER, PROBE_BYTES, VSID_VENDOR, Kind, Probe

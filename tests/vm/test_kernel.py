@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pyroute2 import IPRoute
 
-from testbed import kernel
+from nvgre_node import kernel
 from testbed.vm.job import INSIDE
 
 CHECKOUT = Path(__file__).parents[2]

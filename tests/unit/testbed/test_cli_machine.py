@@ -6,17 +6,19 @@ import os
 import pytest
 
 from experiments.runner import EXPERIMENTS
+from nvgre_node import kernel
 from nvgre_node.dataplane import DATAPLANES
-from testbed import features, kernel
-from testbed.features import FEATURES, Feature
+from nvgre_node.needs import Need
+from testbed import features
+from testbed.features import Feature
 from testbed.verbs import doctor
 from testbed.vm.uml import UserModeLinux
 from topologies import shipped
 
 from .command_line import nvgre, nvgre_process
 
-LACKING = Feature("a flux capacitor", "throughput", lambda: False, "apt-get install flux")
-HERE = Feature("water", "every network", lambda: True, "open the tap")
+LACKING = Feature(Need("a flux capacitor", lambda: False, "apt-get install flux"), ("throughput",))
+HERE = Feature(Need("water", lambda: True, "open the tap"), ("every network",))
 
 
 def test_list_names_everything_that_a_user_can_name() -> None:
@@ -44,25 +46,13 @@ def test_list_names_everything_that_a_user_can_name() -> None:
 def test_list_says_why_something_does_not_run_here(
     needed_by: str, stopped: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lacking = Feature("a flux capacitor", needed_by, lambda: False, "apt-get install flux")
-    monkeypatch.setattr(features, "FEATURES", (HERE, lacking))
-    monkeypatch.setattr(kernel, "lacks", lambda: {"gretap": ""})
+    lacking = Feature(LACKING.need, (needed_by,))
+    monkeypatch.setattr(features, "features", lambda: (HERE, lacking))
     said = nvgre("list", "--json")
     assert said.status == 0
     reasons = {entry["name"]: entry["missing"] for entry in json.loads(said.out) if entry["missing"]}
     assert reasons.keys() == stopped
     assert set(reasons.values()) <= {f"a flux capacitor (needed by {needed_by}): apt-get install flux"}
-
-
-@pytest.mark.parametrize("why", ["", "Operation not supported"])
-def test_list_says_what_the_kernel_lacks_for_a_data_plane(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(features, "FEATURES", (HERE,))
-    monkeypatch.setattr(features, "ROOT", HERE)
-    monkeypatch.setattr(kernel, "lacks", lambda: {"gretap": why})
-    missing = {entry["name"]: entry["missing"] for entry in json.loads(nvgre("list", "--json").out)}
-    stopped = {name for name, reason in missing.items() if reason}
-    assert stopped == ({"gretap", "gretap_external"} if why else set())
-    assert not why or f"this kernel says: {why}; a guest has it" in missing["gretap"]
 
 
 @pytest.fixture
@@ -73,7 +63,7 @@ def _no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_no_kernel")
 def test_doctor_gives_every_feature_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "FEATURES", (HERE, LACKING))
+    monkeypatch.setattr(doctor, "features", lambda: (HERE, LACKING))
     said = nvgre("doctor", "--json")
     water = {"feature": "water", "needed_by": "every network", "where": "here", "why": "", "remedy": "open the tap"}
     assert json.loads(said.out) == [
@@ -97,13 +87,13 @@ def test_doctor_gives_every_feature_as_json(monkeypatch: pytest.MonkeyPatch) -> 
 def test_doctor_ends_with_3_if_something_lacks(
     found: tuple[Feature, ...], status: int, form: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "FEATURES", found)
+    monkeypatch.setattr(doctor, "features", lambda: found)
     assert nvgre("doctor", *form).status == status
 
 
 @pytest.mark.usefixtures("_no_kernel")
 def test_doctor_shows_a_remedy_exactly_for_what_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "FEATURES", (HERE, LACKING))
+    monkeypatch.setattr(doctor, "features", lambda: (HERE, LACKING))
     said = nvgre("doctor")
     assert "apt-get install flux" in said.out
     assert "open the tap" not in said.out
@@ -112,7 +102,8 @@ def test_doctor_shows_a_remedy_exactly_for_what_lacks(monkeypatch: pytest.Monkey
 def test_doctor_knows_this_machine() -> None:
     said = nvgre_process("doctor", "--json")
     rows = json.loads(said.out)
-    assert [row["feature"] for row in rows] == [*(feature.name for feature in FEATURES), *kernel.PROBES]
+    needs = [feature.need.name for feature in features.features()]
+    assert [row["feature"] for row in rows] == [*(name for name in needs if name not in kernel.PROBES), *kernel.PROBES]
     assert said.status == (0 if all(row["where"] in {"here", "in a guest"} for row in rows) else 3)
 
 
@@ -129,7 +120,7 @@ def test_doctor_knows_this_machine() -> None:
 def test_doctor_says_where_a_feature_of_the_kernel_is(
     lacks: str, root: bool, engine_lacks: str, where: str, words: str, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "FEATURES", (HERE,))
+    monkeypatch.setattr(doctor, "features", lambda: (HERE,))
     monkeypatch.setattr(kernel, "PROBES", {"gretap": kernel.PROBES["gretap"]})
     monkeypatch.setattr(kernel, "lacks", lambda: {"gretap": lacks})
     monkeypatch.setattr(os, "geteuid", lambda: 0 if root else 1000)
@@ -149,4 +140,4 @@ def test_doctor_says_that_a_feature_is_nowhere_if_guests_lack_it_too(monkeypatch
 
 
 def test_every_feature_has_a_remedy() -> None:
-    assert all(feature.name and feature.needed_by and feature.remedy for feature in FEATURES)
+    assert all(own.need.name and own.needed_by and own.need.remedy for own in features.features())

@@ -9,6 +9,7 @@ import pytest
 from experiments.results import Check, Outcome
 from experiments.store import Run
 from nvgre_node import run
+from nvgre_node.needs import Need
 from testbed import features
 from testbed.features import Feature
 from topologies import load
@@ -177,8 +178,8 @@ def test_what_builds_nothing_needs_no_root(arguments: list[str]) -> None:
 def test_run_says_what_lacks_before_it_builds_anything(
     needed_by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lacking = Feature("a flux capacitor", needed_by, lambda: False, "apt-get install flux")
-    monkeypatch.setattr(features, "FEATURES", (lacking,))
+    lacking = Feature(Need("a flux capacitor", lambda: False, "apt-get install flux"), (needed_by,))
+    monkeypatch.setattr(features, "features", lambda: (lacking,))
     monkeypatch.setattr(run, "ROOT", tmp_path / "run")
     monkeypatch.setattr(run.Run, "create", _must_not_build)
     message = refused(nvgre("run", "throughput", "--out", str(tmp_path / "results")), 3)
@@ -193,7 +194,7 @@ def _must_not_build() -> run.Run:
 def test_a_lack_that_concerns_another_experiment_is_no_obstacle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lacking = Feature("a flux capacitor", "throughput", lambda: False, "apt-get install flux")
-    monkeypatch.setattr(features, "FEATURES", (lacking,))
+    lacking = Feature(Need("a flux capacitor", lambda: False, "apt-get install flux"), ("throughput",))
+    monkeypatch.setattr(features, "features", lambda: (lacking,))
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert "sudo" in refused(nvgre("run", "isolation", "--out", str(tmp_path / "results")), 3)

@@ -11,16 +11,15 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
-from pathlib import Path
 
-from nvgre_node import namespace
+from nvgre_node import namespace, needs
 from nvgre_node.choices import COPY
-from nvgre_node.dataplane.base import NO_SUBNET, Drop, Punted, Sighted, SubnetCounters
+from nvgre_node.dataplane.base import NO_SUBNET, Drop, Home, Punted, Sighted, SubnetCounters
 from nvgre_node.dataplane.capability import Capability
 from nvgre_node.dataplane.openvswitch import bridges, flows, openflow, sending, underlay
 from nvgre_node.dataplane.openvswitch.bridges import Bridge, Interface
 from nvgre_node.dataplane.openvswitch.daemons import Daemons, ToolError
-from nvgre_node.dataplane.openvswitch.datapath import NETDEV, chosen
+from nvgre_node.dataplane.openvswitch.datapath import NETDEV, SYSTEM, chosen
 from nvgre_node.dataplane.openvswitch.jsonrpc import RpcError
 from nvgre_node.dataplane.openvswitch.pipeline import (
     FIRST_PORT,
@@ -92,12 +91,15 @@ class OvsDataPlane:
     """The NVE of one provider host as an Open vSwitch of its own, whose files are in a folder of its own."""
 
     name = "ovs"
+    summary = "Open vSwitch with OpenFlow, one per host: the independent peer; in the kernel or in user space"
+    needs = (needs.program("ovs-vswitchd", "openvswitch-switch"), needs.program("ethtool", "ethtool"))
     datapath = chosen()
+    takes_offloads = datapath == SYSTEM
     capabilities = ALWAYS | (NATIVE if datapath == NETDEV else BY_KERNEL)
     _native = datapath == NETDEV
 
-    def __init__(self, folder: Path) -> None:
-        self._daemons = Daemons(folder)
+    def __init__(self, home: Home) -> None:
+        self._daemons = Daemons(home.folder)
         self._stack = ExitStack()
         self._lock = threading.Lock()
 

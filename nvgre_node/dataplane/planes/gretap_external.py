@@ -1,4 +1,4 @@
-"""The `gretap_external` data plane: gretap devices without a key, and a program that gives each packet its own.
+"""The `gretap-external` data plane: gretap devices without a key, and a program that gives each packet its own.
 
 `ip link add type gretap external` makes one device for all virtual subnets and all NVEs. `bpf/gretap.bpf.c` writes key
 and addresses of what leaves, so that FlowIDs are those of flows, and reads those of what arrives, where the VSID alone
@@ -15,8 +15,9 @@ from pyroute2 import IPRoute
 from pyroute2.netlink import nla
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
+from nvgre_node import needs
 from nvgre_node.choices import COPY, FlowIds, PaChoice
-from nvgre_node.dataplane.base import NO_SUBNET, SubnetCounters
+from nvgre_node.dataplane.base import NO_SUBNET, Home, SubnetCounters
 from nvgre_node.dataplane.build import object_file
 from nvgre_node.dataplane.capability import Capability
 from nvgre_node.dataplane.layouts import U32, mapped
@@ -49,7 +50,16 @@ ifinfmsg.ifinfo.data_map["ip6gretap"] = _Ip6gre
 class GretapExternalDataPlane(BridgedDataPlane):
     """The NVE of one provider host as bridges, one gretap device per outer IP version, and a tc program."""
 
-    name = "gretap_external"
+    name = "gretap-external"
+    summary = "gretap devices without keys, and a tc-BPF program that gives each packet its own: with FlowIDs"
+    needs = (
+        needs.made_by_kernel("gretap"),
+        needs.made_by_kernel("ip6gretap"),
+        needs.library("bpf", 1, "libbpf 1.x", "libbpf1"),
+        needs.program("clang", "clang"),
+    )
+    takes_offloads = True
+    datapath = None
     capabilities = BRIDGED | {
         Capability.FLOW_IDS,
         Capability.EVERY_FLOW_ID,
@@ -58,8 +68,8 @@ class GretapExternalDataPlane(BridgedDataPlane):
         Capability.PA_PER_FLOW,
     }
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, home: Home) -> None:
+        super().__init__(home)
         self._object: Object | None = None
 
     @property

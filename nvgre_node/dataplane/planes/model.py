@@ -10,17 +10,20 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from functools import partial
 
 from pyroute2.netlink.exceptions import NetlinkError
 
+from nvgre_node import needs
 from nvgre_node.choices import Fragments
 from nvgre_node.dataplane import model
-from nvgre_node.dataplane.base import NO_SUBNET, PUNT, Drop, Punted, Sighted, SubnetCounters
+from nvgre_node.dataplane.base import NO_SUBNET, PUNT, Drop, Home, Punted, Sighted, SubnetCounters
 from nvgre_node.dataplane.capability import EVERYTHING
 from nvgre_node.dataplane.serve import Handler, Server
+from nvgre_node.errors import BadInputError
 from nvgre_node.groups import group_mac
 from nvgre_node.multicast import Memberships
 from nvgre_node.namespace import NUD_VALID, netlink
@@ -39,14 +42,22 @@ class LiveModel:
     """The NVE of one provider host as a thread that calls `model.handle`."""
 
     name = "model"
+    summary = "the executable specification on packet sockets: slow; change a line of Python, watch the wire"
+    needs = (needs.program("ethtool", "ethtool"),)
+    takes_offloads = False
+    datapath = None
     capabilities = EVERYTHING
 
-    def __init__(self) -> None:
+    def __init__(self, _home: Home) -> None:
         self._stack = ExitStack()
         self._counted: Counter[model.Counted] = Counter()
         self._vsids: tuple[int, ...] = ()
         self._lock = threading.Lock()
         self._punts: list[Punted] = []
+        self._sockets: dict[str, socket.socket] = {}
+        self._whole: list[socket.socket] = []
+        self._server: Server | None = None
+        self._memberships: Memberships | None = None
 
     def attach(self, policy: NvePolicy, uplinks: tuple[str, ...]) -> None:
         """Opens a socket on every port and uplink, and starts the thread that serves them."""
@@ -58,16 +69,45 @@ class LiveModel:
         self._state, self._looked = model.State(policy, macs, self._groups), 0.0
         for listener in path_mtu_listeners():
             self._stack.enter_context(listener)
-        interfaces = [*policy.interfaces, *uplinks]
-        self._sockets = {name: self._stack.enter_context(packet_socket(name)) for name in interfaces}
+        self._uplink_names = uplinks
+        if policy.nve.fragments is Fragments.REASSEMBLE:
+            self._whole = [self._stack.enter_context(reassembly_socket(family)) for family in _FAMILIES]
+        self._stack.callback(self._pause)
+        self._serve((*policy.interfaces, *uplinks))
+
+    def update(self, policy: NvePolicy) -> None:
+        """Puts another policy into force: what arrives meanwhile waits in the sockets.
+
+        Raises:
+            BadInputError: it is about another NVE, or another choice of its own.
+        """
+        if policy.nve != self._state.policy.nve:
+            raise BadInputError(f"{policy.nve.host}: what an NVE does is settled when it comes up")
+        self._pause()
+        self._vsids = tuple(sorted({*self._vsids, *policy.vsids}))
+        self._groups = self._ways_to_groups(policy)
+        self._state, self._looked = replace(self._state, policy=policy, paths=self._groups), 0.0
+        self._serve((*policy.interfaces, *self._uplink_names))
+
+    def _pause(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def _serve(self, interfaces: Sequence[str]) -> None:
+        """Listens on these interfaces, and on others no more, and starts the thread that takes what comes."""
+        for name in self._sockets.keys() - set(interfaces):
+            self._sockets.pop(name).close()
+        for name in interfaces:
+            if name not in self._sockets:
+                self._sockets[name] = self._stack.enter_context(packet_socket(name))
+        is_tagged = bool(self._state.policy.nve.vlan)
         handlers: dict[socket.socket, Handler] = {
-            sock: partial(self._take_tagged if policy.nve.vlan and name in uplinks else self._take, name)
+            sock: partial(self._take_tagged if is_tagged and name in self._uplink_names else self._take, name)
             for name, sock in self._sockets.items()
         }
-        if policy.nve.fragments is Fragments.REASSEMBLE:
-            whole = [self._stack.enter_context(reassembly_socket(family)) for family in _FAMILIES]
-            handlers |= dict.fromkeys(whole, partial(self._take_reassembled, uplinks[0]))
-        self._stack.enter_context(closing(Server(handlers)))
+        handlers |= dict.fromkeys(self._whole, partial(self._take_reassembled, self._uplink_names[0]))
+        self._server = Server(handlers)
 
     def _take(self, interface: str, sock: socket.socket) -> None:
         self._handle(interface, receive(sock))
@@ -139,8 +179,9 @@ class LiveModel:
         if not policy.joined:
             return {}
         link = next(iter(self._uplinks.values()))
-        memberships = self._stack.enter_context(closing(Memberships(link["index"])))
-        memberships.keep(policy.joined)
+        if self._memberships is None:
+            self._memberships = self._stack.enter_context(closing(Memberships(link["index"])))
+        self._memberships.keep(policy.joined)
         name, mac, mtu = link.get("ifname"), octets(link.get("address")), link.get("mtu")
         return {group: model.Path(name, mac, group_mac(group), mtu) for group in policy.joined}
 

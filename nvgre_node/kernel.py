@@ -1,4 +1,4 @@
-"""What kernels offer beyond what every network here needs, found out by making one of each: `python -m testbed.kernel`.
+"""What kernels offer beyond what all networks need, found out by making one of each: `python -m nvgre_node.kernel`.
 
 That makes them in the network namespace that it runs in, and prints, as JSON, why each could not be made, or "".
 """
@@ -27,7 +27,7 @@ IN_GUESTS = frozenset(
 """What guests of every engine have; tests/vm holds them to it."""
 
 
-class _Datapath(genlmsg):  # type: ignore[misc]
+class _Datapath(genlmsg):
     """Open vSwitch's `struct ovs_header` and the attributes of a datapath."""
 
     prefix = "OVS_DP_ATTR_"
@@ -37,7 +37,7 @@ class _Datapath(genlmsg):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class Probe:
-    """Something that a kernel may offer: for what it is used here, and how one is made."""
+    """Something that a kernel may offer: for what it is used, besides data planes that say so, and how one is made."""
 
     used_for: str
     make: Callable[[IPRoute, int], Any]
@@ -59,9 +59,9 @@ def _datapath(_ip: IPRoute, _index: int) -> None:
 
 
 PROBES = {
-    "gretap": Probe("a peer of plain Linux", _tunnel("gretap", "192.0.2.1", "192.0.2.2")),
-    "ip6gretap": Probe("a peer of plain Linux", _tunnel("ip6gretap", "2001:db8::1", "2001:db8::2")),
-    "Open vSwitch's kernel datapath": Probe("a peer of Open vSwitch", _datapath),
+    "gretap": Probe("", _tunnel("gretap", "192.0.2.1", "192.0.2.2")),
+    "ip6gretap": Probe("", _tunnel("ip6gretap", "2001:db8::1", "2001:db8::2")),
+    "Open vSwitch's kernel datapath": Probe("ovs, to be fast", _datapath),
     "netem": Probe("loss and delay in the underlay", lambda ip, index: ip.tc("add", "netem", index, delay=1000)),
     "VRF": Probe("gateways", lambda ip, _: ip.link("add", ifname="vrf", kind="vrf", vrf_table=10)),
     "VLAN devices (8021q)": Probe(

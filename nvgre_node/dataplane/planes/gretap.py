@@ -12,7 +12,7 @@ from typing import Any
 
 from pyroute2 import IPRoute
 
-from nvgre_node import namespace
+from nvgre_node import namespace, needs
 from nvgre_node.choices import COPY, TooBig
 from nvgre_node.dataplane.base import NO_SUBNET, SubnetCounters
 from nvgre_node.dataplane.capability import Capability
@@ -28,6 +28,10 @@ class GretapDataPlane(BridgedDataPlane):
     """The NVE of one provider host as bridges and gretap devices, which go with its namespace."""
 
     name = "gretap"
+    summary = "the kernel's gretap devices and bridges: what plain Linux gives, and lacks"
+    needs = (needs.made_by_kernel("gretap"), needs.made_by_kernel("ip6gretap"))
+    takes_offloads = True
+    datapath = None
     capabilities = BRIDGED | {Capability.FRAGMENTS_OUTER}
 
     def _ways(self) -> set[Way]:
