@@ -21,6 +21,7 @@ VERBS = {
     "list": "Scenarios, experiments and data planes, and what runs on this machine.",
     "check": "Validate a scenario: every error in one pass.",
     "up": "Build a scenario and open the Mininet shell.",
+    "migrate": "Move a VM of a running network to another provider host.",
     "run": "Run experiments and write a run with its report.",
     "report": "Render a run again.",
     "explain": "Which records decide where a VM's packet goes.",

@@ -17,9 +17,13 @@ def command(scenario: str, dataplane: str) -> None:
     from mininet.cli import CLI
     from mininet.log import setLogLevel
 
+    from nvgre_node.control import Control
     from nvgre_node.net import NvgreNet
 
-    with NvgreNet(loaded, dataplane) as net:
+    def migrate(vm: str, host: str) -> str:
+        return str(net.migrate(vm, host))
+
+    with NvgreNet(loaded, dataplane) as net, Control(net.own.directory, {"migrate": migrate}):
         setLogLevel("output")
         click.echo(_welcome(loaded, net.own.id))
         CLI(net)
@@ -32,4 +36,5 @@ def _welcome(scenario: Scenario, run_id: str) -> str:
 Type a node's name and a command; `exit` leaves. For example:
   {vm.node} ping -c 3 {peer.ca() or peer.ca(6)}
   {host} tcpdump -c 10 -nei {host}-eth0 ip proto 47
-From another terminal: ip netns exec {run_id}-{host} ..."""
+From another terminal: ip netns exec {run_id}-{host} ..., and
+  ./nvgre migrate {vm.node} {scenario.policy.nves[-1].host}"""
