@@ -21,8 +21,8 @@ means drop.
 `./nvgre run conformance` writes for each check what was sent, expected and seen (`conformance.csv` in its run), on any
 scenario and data plane. A row that says MUST, or says how NVGRE works, must hold; SHOULD, RECOMMENDED and MAY are
 reported and bind nobody. *Not applicable*: it cannot show on this wire, and does not count as passed. Levels: *desc*,
-the RFC describes it; *inferred*, we conclude it; *inherited*, it is from the RFC that is named; *silent*, the RFC leaves
-it open and this is our choice. In brackets: the reason for which the NVE counted a drop.
+the RFC describes it; *inferred*, we conclude it; *inherited*, it is from the RFC that is named; *silent*, the RFC
+leaves it open and this is our choice. In brackets: the reason for which the NVE counted a drop.
 
 This page is made: `.venv/bin/python -m experiments.conformance.page > docs/conformance.md`.
 """
