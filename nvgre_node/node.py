@@ -17,7 +17,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from nvgre_node import dataplane, namespace, next_hops, probing
 from nvgre_node.choices import COPY
 from nvgre_node.dataplane import capability
-from nvgre_node.dataplane.base import Punted, SubnetCounters
+from nvgre_node.dataplane.base import PaCounters, PortCounters, Punted, SubnetCounters
 from nvgre_node.errors import BadInputError, MissingError
 from nvgre_node.fabric import MulticastRoute, Multipath, Route
 from nvgre_node.multicast import multicast_router
@@ -292,6 +292,16 @@ class ProviderHost(NamespacedNode):
         """The counters of its NVE since it came up, by VSID."""
         with self.inside():
             return self.dataplane.counters()
+
+    def port_counters(self) -> dict[str, PortCounters]:
+        """The same by its ports."""
+        with self.inside():
+            return self.dataplane.port_counters()
+
+    def pa_counters(self) -> dict[Address, PaCounters]:
+        """The same by the PAs of other NVEs."""
+        with self.inside():
+            return self.dataplane.pa_counters()
 
     def punted(self) -> list[Punted]:
         """Its VMs' frames that no lookup record knew since the last call, where `unknown` is `punt` (B6)."""

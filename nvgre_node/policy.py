@@ -280,6 +280,11 @@ class NvePolicy:
         located = {record.pa for record in self.records if not self.is_local(record)}
         return frozenset(located.union(*self.replicas.values()))
 
+    @cached_property
+    def peer_pas(self) -> frozenset[Address]:
+        """Every PA that packets go to or may come from, groups of the underlay among them."""
+        return self.remote_pas.union(self.joined, self.verified, *self.senders.values())
+
 
 @dataclass(frozen=True)
 class Policy:

@@ -12,23 +12,35 @@ from nvgre_node.choices import (
     UnknownUnicast,
 )
 from nvgre_node.dataplane import acl_map
-from nvgre_node.dataplane.base import NO_SUBNET, Punted, Sighted, SubnetCounters
+from nvgre_node.dataplane.base import (
+    NO_SUBNET,
+    PaCounters,
+    PortCounters,
+    Punted,
+    Sighted,
+    SubnetCounters,
+)
 from nvgre_node.dataplane.build import object_file
 from nvgre_node.dataplane.capability import EVERYTHING
+from nvgre_node.dataplane.ends import Ends
 from nvgre_node.dataplane.layouts import (
     AGE,
+    END_NO_PA,
     EVERY_MAC,
     GROUP_UPLINK,
+    LOCAL_REPLICA,
     MAX_REPLICAS,
     NANOSECONDS,
     NEIGHBOUR,
     NOWHERE,
+    PEER,
     PEER_KEY,
     PORT_KEY,
     RECORD,
     RECORD_KEY,
     RECORD_ROUTER,
     RECORD_TYPES,
+    REMOTE,
     REPLICA_KEY,
     ROUTE,
     ROUTE_KEY,
@@ -43,13 +55,15 @@ from nvgre_node.dataplane.layouts import (
     record_key,
     record_numbers,
     sum_counters,
+    sum_pa,
+    sum_port,
 )
 from nvgre_node.dataplane.libbpf import Object
 from nvgre_node.dataplane.punt import PuntReader
 from nvgre_node.dataplane.slow_path import SlowPath
 from nvgre_node.multicast import Memberships
 from nvgre_node.packet import path_mtu_listeners
-from nvgre_node.policy import LookupRecord, NvePolicy, Port
+from nvgre_node.policy import Address, LookupRecord, NvePolicy, Port
 from nvgre_node.routing import ROUTER_MAC
 from nvgre_node.vendor import VSID_VENDOR
 from nvgre_node.wire import octets
@@ -83,6 +97,7 @@ class EbpfDataPlane:
         """Loads, fills the maps, pins them, and only then lets the programs see packets."""
         self._slots = {NO_SUBNET: 0} | {vsid: slot for slot, vsid in enumerate(policy.vsids, start=1)}
         self._numbers = record_numbers(policy)
+        self._ends = Ends(policy)
         slow_path = SlowPath.create() if SlowPath.is_wanted(policy.nve) else None
         with namespace.netlink() as ip:
             links = {link.get("ifname"): link for link in ip.get_links()}
@@ -96,7 +111,7 @@ class EbpfDataPlane:
             constants[".rodata.punt"] = U32.pack(1)
         constants[".rodata.learning"] = AGE.pack(policy.nve.learning * NANOSECONDS)
         numbered = {"record_keys": len(self._numbers) + 1 + SPARE_RECORDS, "port_keys": len(policy.ports) + 1}
-        sizes = {"counters": len(self._slots), **numbered}
+        sizes = {"counters": len(self._slots), "ends": self._ends.size, "end_pas": self._ends.size, **numbered}
         self._object = Object(object_file(), max_entries=sizes, constants=constants)
         self._policy, self._index = policy, {interface: index[interface] for interface in policy.interfaces}
         self._write(policy, self._index)
@@ -127,13 +142,13 @@ class EbpfDataPlane:
         for vsid in policy.vsids:
             self._write_subnet(policy, vsid, index)
         for pa in policy.verified:
-            maps["peers"][PEER_KEY.pack(VSID_VENDOR, mapped(pa))] = U32.pack(self._slots[NO_SUBNET])
+            maps["peers"][PEER_KEY.pack(VSID_VENDOR, mapped(pa))] = PEER.pack(self._slots[NO_SUBNET], self._end_of(pa))
         for group in policy.joined:
             maps["joined"][mapped(group)] = b"\x01"
         for vsid, groups in policy.groups.items():
             carried = groups.by_mac | ({EVERY_MAC: groups.default} if groups.default else {})
             for mac, group in carried.items():
-                maps["groups"][RECORD_KEY.pack(vsid, mac)] = mapped(group)
+                maps["groups"][RECORD_KEY.pack(vsid, mac)] = self._remote(group)
         self._write_routing(policy)
 
     def _write_routing(self, policy: NvePolicy) -> None:
@@ -171,25 +186,40 @@ class EbpfDataPlane:
         number = self._numbers[record_key(record)]
         if policy.is_local(record):
             port = policy.port_of(record)
-            return RECORD.pack(index[port.interface], record.deliver_vsid, number, port.vid or 0, NOWHERE)
-        return RECORD.pack(0, record.deliver_vsid, number, 0, mapped(record.pa))
+            place = index[port.interface], record.deliver_vsid, number, port.vid or 0
+            return RECORD.pack(*place, self._ends.ports[port.name], NOWHERE)
+        return RECORD.pack(0, record.deliver_vsid, number, 0, self._end_of(record.pa), mapped(record.pa))
+
+    def _remote(self, pa: Address) -> bytes:
+        """A `struct remote`."""
+        return REMOTE.pack(mapped(pa), self._end_of(pa))
+
+    def _end_of(self, pa: Address) -> int:
+        """The number of a PA, by which it is counted; who reads the counters finds the PA by it."""
+        number = self._ends.of_pa(pa)
+        if number != END_NO_PA:
+            self.loaded.maps["end_pas"][U32.pack(number)] = mapped(pa)
+        return number
 
     def _write_subnet(self, policy: NvePolicy, vsid: int, index: dict[str, int]) -> None:
         maps, slot = self.loaded.maps, U32.pack(self._slots[vsid])
         maps["subnets"][U32.pack(vsid)] = slot
-        local = [(index[port.interface], port.vid or 0) for port in policy.ports if port.vsid == vsid]
+        ends = self._ends.ports
+        own = [port for port in policy.ports if port.vsid == vsid]
+        local = [(index[port.interface], port.vid or 0, ends[port.name]) for port in own]
         remote = policy.replicas[vsid]
         if max(len(local), len(remote)) > MAX_REPLICAS:
             raise ValueError(f"VSID {vsid} has more than {MAX_REPLICAS} ports on one host, or NVEs")
         for position, place in enumerate(local):
-            maps["local_replicas"][REPLICA_KEY.pack(vsid, position)] = PORT_KEY.pack(*place)
+            maps["local_replicas"][REPLICA_KEY.pack(vsid, position)] = LOCAL_REPLICA.pack(*place)
         for position, pa in enumerate(remote):
-            maps["remote_replicas"][REPLICA_KEY.pack(vsid, position)] = mapped(pa)
+            maps["remote_replicas"][REPLICA_KEY.pack(vsid, position)] = self._remote(pa)
         self._write_senders(policy, vsid)
 
     def _write_senders(self, policy: NvePolicy, vsid: int) -> None:
         for pa in policy.senders[vsid]:
-            self.loaded.maps["peers"][PEER_KEY.pack(vsid, mapped(pa))] = U32.pack(self._slots[vsid])
+            peer = PEER.pack(self._slots[vsid], self._end_of(pa))
+            self.loaded.maps["peers"][PEER_KEY.pack(vsid, mapped(pa))] = peer
 
     def punted(self) -> list[Punted]:
         """The frames that were handed to user space since the last call."""
@@ -223,6 +253,17 @@ class EbpfDataPlane:
             vsid: sum_counters(self.loaded.maps["counters"].get(U32.pack(slot)) or b"")
             for vsid, slot in self._slots.items()
         }
+
+    def port_counters(self) -> dict[str, PortCounters]:
+        """Counters since attach, by port; NO_PORT holds what was for none."""
+        return {name: sum_port(self._of_end(number)) for name, number in self._ends.ports.items()}
+
+    def pa_counters(self) -> dict[Address, PaCounters]:
+        """Counters since attach, by remote PA; NO_PA holds what came from none that may send."""
+        return {pa: sum_pa(self._of_end(number)) for pa, number in self._ends.pas.items()}
+
+    def _of_end(self, number: int) -> bytes:
+        return self.loaded.maps["ends"].get(U32.pack(number)) or b""
 
     def close(self) -> None:
         """Leaves its groups and frees programs and maps; the pins go with the run's BPF file system."""
