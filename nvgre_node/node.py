@@ -25,7 +25,7 @@ from nvgre_node.multipath import Spreading
 from nvgre_node.namespace import netlink
 from nvgre_node.outside import DEFAULT
 from nvgre_node.policy import Address, LookupRecord, NvePolicy, Vm
-from nvgre_node.run import Run, process_run
+from nvgre_node.run import DATAPLANES, Run, process_run
 
 _IFA_F_NODAD = 0x02
 
@@ -281,6 +281,9 @@ class ProviderHost(NamespacedNode):
         capability.check(self.policy, name, self.dataplane.capabilities)
         with self.inside():
             self.dataplane.attach(self.policy, self.uplinks)
+        told = self.run.directory / DATAPLANES
+        told.mkdir(exist_ok=True)
+        (told / self.name).write_text(name)
 
     def terminate(self) -> None:
         """Closes the data plane, then the node."""

@@ -156,7 +156,7 @@ class DataPlane(Protocol):
         """Counters since attach, by VSID; NO_SUBNET holds what could be given to none."""
 
     def port_counters(self) -> dict[str, PortCounters]:
-        """The same by the names of ports; NO_PORT holds what was for none."""
+        """Counters since attach, by the names of ports; NO_PORT holds what was for none. Empty where it counts none."""
 
     def pa_counters(self) -> dict[Address, PaCounters]:
         """The same by remote PAs and groups; NO_PA holds what came from none that may send."""
