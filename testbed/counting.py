@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import click
 from rich.table import Table
@@ -66,7 +66,7 @@ class Counters:
     by_vsid: Sequence[Row] = ()
     by_port: Sequence[PortRow] = ()
     by_pa: Sequence[PaRow] = ()
-    elsewhere: Sequence[Elsewhere] = field(default=())
+    elsewhere: Sequence[Elsewhere] = ()
 
 
 def as_json(found: Counters) -> Json:
@@ -97,13 +97,12 @@ def print_tables(found: Counters) -> None:
 
 
 def _by_vsid(rows: Iterable[Row]) -> Table:
-    made = table(
-        "run", "host", "VSID", *(name.replace("_", " ") for name in _DONE), "dropped", title="by virtual subnet"
-    )
+    done = (name.replace("_", " ") for name in _DONE)
+    made = table("run", "host", "VSID", *done, "dropped", title="by virtual subnet")
     for row in rows:
         vsid = _NOBODYS if row.vsid == NO_SUBNET else str(row.vsid)
-        done = (str(getattr(row.counters, name)) for name in _DONE)
-        made.add_row(row.run, row.host, vsid, *done, dropped(row.counters.dropped))
+        counted = (str(getattr(row.counters, name)) for name in _DONE)
+        made.add_row(row.run, row.host, vsid, *counted, dropped(row.counters.dropped))
     return made
 
 

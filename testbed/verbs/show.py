@@ -36,22 +36,18 @@ def counters() -> Counters:
     """What every NVE of every live run has counted; those of the `ebpf` data plane can be read from outside."""
     from nvgre_node.dataplane.pinned import pinned_counters, pinned_pas, pinned_ports
 
-    by_vsid, by_port, by_pa = (list(_everywhere(read)) for read in (pinned_counters, pinned_ports, pinned_pas))
     return Counters(
-        [Row(own, host, vsid, counted) for own, host, found in by_vsid for vsid, counted in found.items()],
-        [row for own, host, found in by_port for row in _of_ports(own, host, found)],
-        [PaRow(own, host, pa, counted) for own, host, found in by_pa for pa, counted in found.items()],
+        [Row(own, host, *counted) for own, host, found in _everywhere(pinned_counters) for counted in found.items()],
+        [row for own, host, found in _everywhere(pinned_ports) for row in _of_ports(own, host, found)],
+        [PaRow(own, host, *counted) for own, host, found in _everywhere(pinned_pas) for counted in found.items()],
         list(_elsewhere()),
     )
 
 
 def _of_ports(run_id: str, host: str, found: Sequence[PinnedPort]) -> Iterator[PortRow]:
     """Ports by the names of their interfaces; those of a trunk port are told apart as its VMs' frames are (I5)."""
-    with (
-        suppress(FileNotFoundError),
-        entered(NAMED / f"{run_id}-{host}"),
-        netlink() as ip,
-    ):  # it may have ended meanwhile
+    # It may have ended meanwhile.
+    with suppress(FileNotFoundError), entered(NAMED / f"{run_id}-{host}"), netlink() as ip:
         names = {link["index"]: str(link.get("ifname")) for link in ip.get_links()}
         for port in found:
             name = names.get(port.ifindex, NO_PORT)
@@ -146,10 +142,10 @@ def _show_peers(found: list[Peer], as_json: bool) -> None:
 def command(what: str, scenario: str | None, as_json: bool) -> None:
     """Show what every NVE that runs now (of `up`, `mn` or `run`) has: counters, lookup records, routes, or peers.
 
-    Counters are per virtual subnet, VM port and remote PA, and per drop reason: a drop is counted in its virtual subnet,
-    and at the port or PA that the frame came from. Records and routes can also be those of a SCENARIO: then nothing
-    has to run, and no root is needed. Peers are the other NVEs of this make, and how soon each answers a probe now (RFC
-    7637 section 3.4): none where the scenario does not say `nve: {probe: true}`.
+    Counters are per virtual subnet, VM port and remote PA, and per drop reason: a drop is counted in its virtual
+    subnet, and at the port or PA that the frame came from. Records and routes can also be those of a SCENARIO: then
+    nothing has to run, and no root is needed. Peers are the other NVEs of this make, and how soon each answers a probe
+    now (RFC 7637 section 3.4): none where the scenario does not say `nve: {probe: true}`.
     """
     if what == "counters":
         if scenario:
