@@ -12,7 +12,7 @@ from nvgre_node.dataplane.base import NO_PA, NO_PORT, NO_SUBNET, Drop, PaCounter
 from nvgre_node.policy import Address
 from testbed.tables import show, table
 
-_DONE = (*("encapsulated", "decapsulated", "local", "routed", "told_too_big", "answered", "punted", "outer_fragments"),)
+_DONE = ("encapsulated", "decapsulated", "local", "routed", "told_too_big", "answered", "punted", "outer_fragments")
 _NOBODYS = "none"
 _UNCOUNTED = "not counted"
 Json = dict[str, object]

@@ -105,6 +105,7 @@ FAULTS = {
     "a GSO frame counts once": Mutant("monitor.bpf.c", "skb->gso_segs ?: 1", "1"),
     "the VSID is the whole key": Mutant("monitor.bpf.c", ".vsid = key >> 8", ".vsid = key"),
     "directions change places": Mutant("monitor.bpf.c", "== PACKET_OUTGOING", "!= PACKET_OUTGOING"),
+    "the PA of the wrong end": Mutant("monitor.bpf.c", "? ip.daddr : ip.saddr", "? ip.saddr : ip.daddr"),
 }
 
 

@@ -104,22 +104,25 @@ struct {
 	__type(value, struct in6_addr);
 } end_pas SEC(".maps");
 
-static __always_inline void count_came(__u32 end, __u32 packets, __u32 bytes)
+/* Not static, as the other two below: so the verifier judges them once, and not anew at every turn of a loop. */
+__noinline int count_came(__u32 end, __u32 packets, __u32 bytes)
 {
 	struct end_counters *own = bpf_map_lookup_elem(&ends, &end);
 	if (own) {
 		own->came += packets;
 		own->came_bytes += bytes;
 	}
+	return 0;
 }
 
-static __always_inline void count_went(__u32 end, __u32 packets, __u32 bytes)
+__noinline int count_went(__u32 end, __u32 packets, __u32 bytes)
 {
 	struct end_counters *own = bpf_map_lookup_elem(&ends, &end);
 	if (own) {
 		own->went += packets;
 		own->went_bytes += bytes;
 	}
+	return 0;
 }
 
 static __always_inline __u32 packets_in(const struct __sk_buff *skb)
@@ -134,15 +137,21 @@ struct origin {
 	__u32 packets;
 };
 
-static __always_inline int drop_from(const struct origin *from, enum drop reason)
+/* The reason is as wide as a register: what is compared is then what is added. */
+__noinline int count_dropped(__u32 slot, __u32 end, __u32 packets, __u64 reason)
 {
-	__u32 slot = from->slot, end = from->end;
 	struct subnet_counters *subnet = counters_of(slot);
 	struct end_counters *own = bpf_map_lookup_elem(&ends, &end);
 	if (subnet && reason < DROP_REASONS)
-		subnet->dropped[reason] += from->packets;
+		subnet->dropped[reason] += packets;
 	if (own && reason < DROP_REASONS)
-		own->dropped[reason] += from->packets;
+		own->dropped[reason] += packets;
+	return 0;
+}
+
+static __always_inline int drop_from(const struct origin *from, enum drop reason)
+{
+	count_dropped(from->slot, from->end, from->packets, reason);
 	return TC_ACT_SHOT;
 }
 
