@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import click
 from rich.table import Table
@@ -15,7 +16,7 @@ from testbed.tables import show, table
 _DONE = ("encapsulated", "decapsulated", "local", "routed", "told_too_big", "answered", "punted", "outer_fragments")
 _NOBODYS = "none"
 _UNCOUNTED = "not counted"
-Json = dict[str, object]
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Counters:
     elsewhere: Sequence[Elsewhere] = ()
 
 
-def as_json(found: Counters) -> Json:
+def as_json(found: Counters) -> dict[str, list[Json]]:
     """All of it, for a program; `port` or `pa` is null where frames belong to none."""
     return {
         "by_vsid": [_head(row) | {"vsid": row.vsid} | _counted(row.counters) for row in found.by_vsid],
