@@ -229,8 +229,12 @@ class NvePolicy:
         return ascending({group for groups in self.groups.values() for group in groups.outer})
 
     def with_records(self, *records: LookupRecord) -> NvePolicy:
-        """The same, but VMs are where these records say; their NVEs may send into the records' virtual subnets (C1)."""
-        known = {(record.vsid, record.mac, record.ca): record for record in (*self.records, *records)}
+        """The same, but VMs are where these records say; their NVEs may send into the records' virtual subnets (C1).
+
+        They come first: what an older record says of the same MAC address counts no more.
+        """
+        new = {(record.vsid, record.mac, record.ca): record for record in records}
+        known = new | {key: own for own in self.records if (key := (own.vsid, own.mac, own.ca)) not in new}
         senders = dict(self.senders)
         for record in records:
             if not self.is_local(record):
@@ -279,6 +283,11 @@ class NvePolicy:
         """Every PA that this NVE may send to."""
         located = {record.pa for record in self.records if not self.is_local(record)}
         return frozenset(located.union(*self.replicas.values()))
+
+    @cached_property
+    def peer_pas(self) -> frozenset[Address]:
+        """Every PA that packets go to or may come from, groups of the underlay among them."""
+        return self.remote_pas.union(self.joined, self.verified, *self.senders.values())
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def outcome(context: Context, findings: Sequence[Finding], journal: Journal | No
         Verdict.PASS,
         Verdict.FAIL,
         *((rows.Status.LACKS,) if counted[rows.Status.LACKS] else ()),
-        rows.Status.REPORTED if context.target else rows.Status.NOT_YET,
+        *((rows.Status.REPORTED,) if context.target else ()),
         rows.Status.NOT_APPLICABLE,
     )
     measurements = tuple(Measurement(str(word), "rows", (float(counted[word]),)) for word in words)

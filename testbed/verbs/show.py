@@ -8,39 +8,61 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from nvgre_node import run
-from nvgre_node.dataplane.base import NO_SUBNET, SubnetCounters
+from nvgre_node.dataplane import implementation
+from nvgre_node.dataplane.base import NO_PORT
+from nvgre_node.dataplane.capability import Capability
 from nvgre_node.errors import BadInputError, MissingError
-from nvgre_node.namespace import NAMED, entered
+from nvgre_node.namespace import NAMED, entered, netlink
 from nvgre_node.policy import UNKNOWN_CA
+from testbed import counting
+from testbed.counting import Counters, Elsewhere, PaRow, PortRow, Row
 from testbed.tables import show, table
 from topologies import load
+
+if TYPE_CHECKING:
+    from nvgre_node.dataplane.pinned import PinnedPort
 
 _T = TypeVar("_T")
 Shown = dict[str, Any]
 """A row of a table, by its headings: what JSON has, and a table in words."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """The counters of one virtual subnet at one NVE of one run."""
-
-    run: str
-    host: str
-    vsid: int
-    counters: SubnetCounters
-
-
-def rows() -> Iterator[Row]:
+def counters() -> Counters:
     """What every NVE of every live run has counted; those of the `ebpf` data plane can be read from outside."""
-    from nvgre_node.dataplane.pinned import pinned_counters
+    from nvgre_node.dataplane.pinned import pinned_counters, pinned_pas, pinned_ports
 
-    for run_id, host, found in _everywhere(pinned_counters):
-        yield from (Row(run_id, host, vsid, counters) for vsid, counters in found.items())
+    return Counters(
+        [Row(own, host, *counted) for own, host, found in _everywhere(pinned_counters) for counted in found.items()],
+        [row for own, host, found in _everywhere(pinned_ports) for row in _of_ports(own, host, found)],
+        [PaRow(own, host, *counted) for own, host, found in _everywhere(pinned_pas) for counted in found.items()],
+        list(_elsewhere()),
+    )
+
+
+def _of_ports(run_id: str, host: str, found: Sequence[PinnedPort]) -> Iterator[PortRow]:
+    """Ports by the names of their interfaces; those of a trunk port are told apart as its VMs' frames are (I5)."""
+    # It may have ended meanwhile.
+    with suppress(FileNotFoundError), entered(NAMED / f"{run_id}-{host}"), netlink() as ip:
+        names = {link["index"]: str(link.get("ifname")) for link in ip.get_links()}
+        for port in found:
+            name = names.get(port.ifindex, NO_PORT)
+            yield PortRow(run_id, host, f"{name}.{port.vid}" if port.vid else name, port.vsid, port.counters)
+
+
+def _elsewhere() -> Iterator[Elsewhere]:
+    """The NVEs that nobody can read from outside, and what they do not count either."""
+    wanted = (Capability.COUNTS_DROPS, Capability.COUNTS_PORTS, Capability.COUNTS_PAS)
+    for run_id in run.alive():
+        for path in sorted((run.ROOT / run_id / run.DATAPLANES).glob("*")):
+            with suppress(FileNotFoundError):
+                if (name := path.read_text()) != "ebpf":
+                    lacks = [str(one) for one in wanted if one not in implementation(name).capabilities]
+                    yield Elsewhere(run_id, path.name, name, lacks)
 
 
 def running(what: str) -> Iterator[Shown]:
@@ -120,9 +142,10 @@ def _show_peers(found: list[Peer], as_json: bool) -> None:
 def command(what: str, scenario: str | None, as_json: bool) -> None:
     """Show what every NVE that runs now (of `up`, `mn` or `run`) has: counters, lookup records, routes, or peers.
 
-    Counters are per virtual subnet and drop reason. Records and routes can also be those of a SCENARIO: then nothing
-    has to run, and no root is needed. Peers are the other NVEs of this make, and how soon each answers a probe now (RFC
-    7637 section 3.4): none where the scenario does not say `nve: {probe: true}`.
+    Counters are per virtual subnet, VM port and remote PA, and per drop reason: a drop is counted in its virtual
+    subnet, and at the port or PA that the frame came from. Records and routes can also be those of a SCENARIO: then
+    nothing has to run, and no root is needed. Peers are the other NVEs of this make, and how soon each answers a probe
+    now (RFC 7637 section 3.4): none where the scenario does not say `nve: {probe: true}`.
     """
     if what == "counters":
         if scenario:
@@ -155,23 +178,8 @@ def _word(name: str, value: object) -> str:
 
 
 def _show_counters(as_json: bool) -> None:
-    found = list(rows())
+    found = counters()
     if as_json:
-        click.echo(json.dumps([_as_json(row) for row in found], indent=2))
-        return
-    done = ("encapsulated", "decapsulated", "local", "routed", "told_too_big", "answered")
-    made = table("run", "host", "VSID", *(name.replace("_", " ") for name in done), "dropped")
-    for row in found:
-        counters = row.counters
-        dropped = ", ".join(f"{reason.label} {count}" for reason, count in counters.dropped.items())
-        counted = (str(getattr(counters, name)) for name in done)
-        made.add_row(row.run, row.host, str(row.vsid) if row.vsid != NO_SUBNET else "none", *counted, dropped)
-    if found:
-        show(made)
+        click.echo(json.dumps(counting.as_json(found), indent=2))
     else:
-        click.echo("no NVE of the ebpf data plane runs now")
-
-
-def _as_json(row: Row) -> dict[str, object]:
-    counted = vars(row.counters) | {"dropped": {reason.name: count for reason, count in row.counters.dropped.items()}}
-    return {"run": row.run, "host": row.host, "vsid": row.vsid, **counted}
+        counting.print_tables(found)

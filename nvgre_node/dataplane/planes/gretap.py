@@ -9,6 +9,7 @@ horizon). `ip -d link` and `bridge fdb` in the host's namespace show all of it.
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,8 @@ from pyroute2.netlink.rtnl.ndmsg import NTF_MASTER, NUD_NOARP
 
 from nvgre_node import namespace, needs
 from nvgre_node.choices import COPY, TooBig, UnknownUnicast
-from nvgre_node.dataplane.base import NO_SUBNET, Home, Punted, Sighted, SubnetCounters
+from nvgre_node.dataplane import devices
+from nvgre_node.dataplane.base import NO_SUBNET, Home, PaCounters, PortCounters, Punted, Sighted, SubnetCounters
 from nvgre_node.dataplane.capability import Capability
 from nvgre_node.errors import BadInputError
 from nvgre_node.policy import Address, LookupRecord, NvePolicy
@@ -65,6 +67,8 @@ class GretapDataPlane:
             Capability.L2ONLY,
             Capability.GATEWAYS,
             Capability.INSTALLS,
+            Capability.COUNTS_PORTS,
+            Capability.COUNTS_PAS,
         }
     )
 
@@ -75,6 +79,7 @@ class GretapDataPlane:
     def attach(self, policy: NvePolicy, uplinks: tuple[str, ...]) -> None:
         """Makes a bridge per virtual subnet, and its devices."""
         self._policy = policy
+        self._before = devices.statistics(policy.interfaces)
         with namespace.netlink() as ip:
             (uplink,) = ip.get_links(ip.link_lookup(ifname=uplinks[0])[0])
             self._underlay_mtu = int(uplink.get("mtu"))
@@ -149,19 +154,37 @@ class GretapDataPlane:
 
         Of what it sends Linux counts IP packets, and leaves their Ethernet headers out.
         """
-        found = {vsid: SubnetCounters() for vsid in (NO_SUBNET, *self._bridges)}
+        sums: dict[int, Counter[str]] = {vsid: Counter() for vsid in (NO_SUBNET, *self._bridges)}
+        for way, counted in self._by_way():
+            sums[way.vsid].update(counted)
+        return {vsid: SubnetCounters(**dict[str, Any](counted)) for vsid, counted in sums.items()}
+
+    def port_counters(self) -> dict[str, PortCounters]:
+        """What the interfaces that are ports count, by port; drops are not told apart."""
+        return devices.port_counters(self._before)
+
+    def pa_counters(self) -> dict[Address, PaCounters]:
+        """What its devices count, by remote PA; drops are not told apart."""
+        sums: dict[Address, Counter[str]] = {}
+        for way, counted in self._by_way():
+            sums.setdefault(way.remote, Counter()).update(counted)
+        return {pa: PaCounters(**counted, dropped=None) for pa, counted in sums.items()}
+
+    def _by_way(self) -> Iterator[tuple[Way, dict[str, int]]]:
         with namespace.netlink() as ip:
             links = {link["index"]: link.get("stats64") or {} for link in ip.get_links()}
         for way, index in self._devices.items():
-            stats, so_far = links.get(index, {}), found[way.vsid]
+            stats = links.get(index, {})
             sent, received = stats.get("tx_packets", 0), stats.get("rx_packets", 0)
-            found[way.vsid] = SubnetCounters(
-                encapsulated=so_far.encapsulated + sent,
-                encapsulated_bytes=so_far.encapsulated_bytes + stats.get("tx_bytes", 0) + sent * ETHERNET_BYTES,
-                decapsulated=so_far.decapsulated + received,
-                decapsulated_bytes=so_far.decapsulated_bytes + stats.get("rx_bytes", 0),
+            yield (
+                way,
+                {
+                    "encapsulated": sent,
+                    "encapsulated_bytes": stats.get("tx_bytes", 0) + sent * ETHERNET_BYTES,
+                    "decapsulated": received,
+                    "decapsulated_bytes": stats.get("rx_bytes", 0),
+                },
             )
-        return found
 
     def punted(self) -> list[Punted]:
         """Nothing: a bridge hands nothing to user space."""
