@@ -168,6 +168,12 @@ class Deviation(StrEnum):
     """Outer IPv4 headers allow fragments (F5)."""
     REPEATS_ID = "repeats_id"
     """The ID of every outer IPv4 header is 1, be there fragments or not (O8)."""
+    TAKES_RESERVED_BITS = "takes_reserved_bits"
+    """Bits 4 and 5 are ignored, instead of having the packet refused (G12)."""
+    WIDENS_VERSION = "widens_version"
+    """The version has seven bits, so that bits 9 to 12 must be zero, instead of being ignored (G13)."""
+    VARIES_ID = "varies_id"
+    """Outer IPv4 headers have an ID of their own each, though nothing may fragment them: here, the length (O8)."""
 
 
 class Implementation(StrEnum):

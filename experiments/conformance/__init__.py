@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import chain
 
 from experiments.base import Context, capabilities, distant_pair
@@ -39,7 +40,7 @@ from experiments.conformance.lab import Lab
 from experiments.conformance.rows import Finding
 from experiments.results import Measurement, Outcome, Sample, Verdict
 from nvgre_node.choices import Carries
-from nvgre_node.errors import BadInputError
+from nvgre_node.errors import BadInputError, MissingError
 from nvgre_node.net import NvgreNet
 from topologies import Scenario
 
@@ -49,7 +50,8 @@ Tried = Callable[[Lab], Iterator[Finding]]
 Variant = Callable[[Scenario], Scenario]
 
 OTHERWISE: tuple[tuple[Variant, tuple[Tried, ...]], ...] = (
-    (variants.at_the_limits, (sending.without_flow_ids, traffic_class.otherwise, sending.sizes, sending.at_both_ends)),
+    (variants.at_the_limits, (sending.without_flow_ids, sending.sizes, sending.at_both_ends)),
+    (variants.marked_otherwise, (traffic_class.otherwise,)),
     (grouping.sharing, grouping.SHARING),
     (grouping.apart, grouping.APART),
     *((mode, (unknown.unknown,)) for mode in unknown.MODES),
@@ -110,7 +112,7 @@ def outcome(context: Context, findings: Sequence[Finding], journal: Journal | No
     words = (
         Verdict.PASS,
         Verdict.FAIL,
-        *((rows.Status.LACKS,) if counted[rows.Status.LACKS] else ()),
+        *(word for word in (rows.Status.LACKS, rows.Status.NOT_HERE) if counted[word]),
         *((rows.Status.REPORTED,) if context.target else ()),
         rows.Status.NOT_APPLICABLE,
     )
@@ -149,7 +151,15 @@ def on_variants(
             for row in tried:
                 yield from lacking.untried(row, network, lacks)
             continue
-        with NvgreNet(scenario, context.dataplane) as net, Lab(net, scenario.policy, context.seed, journal) as lab:
+        with ExitStack() as stack:
+            try:
+                net = stack.enter_context(NvgreNet(scenario, context.dataplane))
+            except MissingError as error:
+                journal.recall([])
+                for row in tried:
+                    yield from lacking.not_here(row, network, str(error))
+                continue
+            lab = stack.enter_context(Lab(net, scenario.policy, context.seed, journal))
             for row in tried:
                 yield from row(lab)
     context.progress(1, 1, "done")

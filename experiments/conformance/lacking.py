@@ -61,6 +61,12 @@ def untried(tried: Callable[..., object], network: str, lacks: list[str]) -> Ite
         yield Finding(row, network, "nothing", "a network to try it on", "none", lacks=reason)
 
 
+def not_here(tried: Callable[..., object], network: str, missing: str) -> Iterator[Finding]:
+    """For each row that would have been tried on a network: that this machine cannot build it, and why."""
+    for row in rows_of(tried):
+        yield Finding(row, network, "nothing", "a network to try it on", "none", missing=missing)
+
+
 def rows_of(tried: Callable[..., object]) -> list[str]:
     """The rows that a function tries, as the first words of its docstring say: `G1 to G5, I4: ...`."""
     said = (tried.__doc__ or "").partition(":")[0]

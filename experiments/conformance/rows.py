@@ -25,6 +25,8 @@ class Status(StrEnum):
     """It was tried and something was seen, but what should have been seen depends on what nobody has said."""
     LACKS = "lacks"
     """The data plane declares that it lacks what this takes, and it does."""
+    NOT_HERE = "not here"
+    """This machine cannot build the network that it takes: nothing was tried."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Finding:
     """One thing that was tried for a row. `reason` is what the NVEs counted meanwhile; it is no part of the verdict.
 
     `judged` is false for what is only reported, since it rests on a choice of an NVE that nobody has told us. `lacks`
-    is what the data plane declares that it lacks, if this shows it.
+    is what the data plane declares that it lacks, if this shows it; `missing`, what the machine lacks to try it at all.
     """
 
     row: str
@@ -55,10 +57,13 @@ class Finding:
     reason: str = ""
     judged: bool = True
     lacks: str = ""
+    missing: str = ""
 
     @property
     def verdict(self) -> Verdict | Status:
         """Pass exactly if what was seen is what was expected."""
+        if self.missing:
+            return Status.NOT_HERE
         if not self.judged:
             return Status.REPORTED
         if self.expected == self.observed:
@@ -193,7 +198,10 @@ CHOICES: Mapping[str, str] = {
 }
 """What we do where the RFC leaves it open; every row of level `silent` has one."""
 
-_WEIGHT = (*(Status.NOT_APPLICABLE, Status.REPORTED, Verdict.SKIP, Verdict.PASS, Status.LACKS, Verdict.FAIL),)
+_WEIGHT = (
+    *(Status.NOT_APPLICABLE, Status.NOT_HERE, Status.REPORTED),
+    *(Verdict.SKIP, Verdict.PASS, Status.LACKS, Verdict.FAIL),
+)
 """Verdicts of findings by how much they say of a row."""
 
 BY_ID: Mapping[str, Row] = {row.id: row for row in ROWS}
@@ -233,7 +241,7 @@ def samples(
 def _samples(row: Row, tried: list[Finding]) -> Iterator[Sample]:
     for finding in tried:
         what = {"what": finding.what, "sent": finding.sent, "expected": finding.expected, "observed": finding.observed}
-        reason = f"declared: {finding.lacks}" if finding.verdict == Status.LACKS else finding.reason
+        reason = f"declared: {finding.lacks}" if finding.verdict == Status.LACKS else finding.missing or finding.reason
         yield {**_head(row), **what, "verdict": str(finding.verdict), "reason": reason}
     if not tried:
         checked = row.status is Status.CHECKED

@@ -46,9 +46,14 @@ def over_ipv6(scenario: Scenario) -> Scenario:
 
 
 def at_the_limits(scenario: Scenario) -> Scenario:
-    """NVEs that choose otherwise, VSIDs at both ends of their range, and VMs that send more than fits."""
-    variant = at_both_ends(scenario).with_nve(flow_ids=FlowIds.NONE, **traffic_class.OTHERWISE)
+    """No FlowIDs, VSIDs at both ends of their range, and VMs that send more than fits."""
+    variant = at_both_ends(scenario).with_nve(flow_ids=FlowIds.NONE)
     return variant.with_mtu(tenant=variant.fabric.mtu)
+
+
+def marked_otherwise(scenario: Scenario) -> Scenario:
+    """NVEs that choose TTL, DSCP and ECN otherwise."""
+    return scenario.with_nve(**traffic_class.OTHERWISE)
 
 
 def narrow(scenario: Scenario) -> Scenario:

@@ -41,6 +41,7 @@ class _State:
 # By how much they matter: a row that was tried several times shows the last of these.
 _STATES = {
     "not applicable": _State("not applicable", style.PAPER, style.MUTED),
+    "not here": _State("this machine cannot try it", style.FAINT, style.MUTED, "x"),
     "reported": _State("reported, not judged", style.PAPER, style.INK, "."),
     "lacks": _State("declared as lacking", style.PAPER, style.INK, "/"),
     "pass": _State("holds on the wire", style.OUTCOMES["pass"], "white"),
@@ -86,6 +87,7 @@ def headline(samples: Sequence[Sample]) -> str:
     words = f"{counted['pass']} of {tried} requirements tried hold on the wire"
     reported = f"{counted['reported']} reported, " if counted["reported"] else ""
     open_ = f"{reported}{counted['not applicable']} not applicable"
+    open_ += f", {counted['not here']} not here" if counted["not here"] else ""
     return f"{failed} FAIL: {words}; {open_}" if failed else f"{words}; {open_}"
 
 

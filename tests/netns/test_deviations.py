@@ -246,6 +246,23 @@ def test_a_receiver_that_refuses_reserved_bits_drops_each(good: Both) -> None:
         assert both.delivered(nvgre(both)) == [INNER]
 
 
+def test_a_receiver_that_takes_reserved_bits_takes_4_and_5_and_still_not_1(good: Both) -> None:
+    with nves(Deviation.TAKES_RESERVED_BITS) as both:
+        for flags in (0x0800, 0x0400, 0x0C00):
+            assert both.delivered(nvgre(both, flags=flags)) == [INNER]
+            assert good.delivered(nvgre(good, flags=flags)) == {(NO_SUBNET, "RESERVED_BITS"): 1}
+        assert both.delivered(nvgre(both, flags=0x4000)) == {(NO_SUBNET, "RESERVED_BITS"): 1}
+
+
+def test_a_version_of_seven_bits_refuses_9_to_12_and_no_more(good: Both) -> None:
+    with nves(Deviation.WIDENS_VERSION) as both:
+        for flags in (0x8000 >> bit for bit in range(9, 13)):
+            assert both.delivered(nvgre(both, flags=flags)) == {(NO_SUBNET, "VERSION"): 1}
+            assert good.delivered(nvgre(good, flags=flags)) == [INNER]
+        for flags in (0x8000 >> bit for bit in range(6, 9)):
+            assert both.delivered(nvgre(both, flags=flags)) == [INNER]
+
+
 def test_a_receiver_of_exact_keys_knows_no_flow_id_but_0(good: Both) -> None:
     with nves(Deviation.EXACT_KEYS) as both:
         for flow in (1, 0x44, 0x80, 0xFF):
@@ -285,6 +302,9 @@ def test_df_and_id_of_the_outer_header() -> None:
     }.items():
         with nves(*how) as both:
             assert [sent[18:22].hex(" ", 2) for frame in frames for sent in both.wire(frame)] == [words] * 3
+    with nves(Deviation.VARIES_ID) as both:
+        (told,) = {sent[18:20] == sent[16:18] for frame in frames for sent in both.wire(frame)}
+        assert told  # the ID is the length
 
 
 # The tests bite

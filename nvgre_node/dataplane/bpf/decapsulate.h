@@ -23,17 +23,18 @@ struct arrival {
 /* The provider host's own traffic, in place of a drop reason. */
 #define NOT_OURS ((enum drop)(DROP_REASONS + 1))
 
-/* Against G11: the bits that may be set, whose fields are then skipped. */
+/* Against G11 and G12: the bits that may be set; the fields of C and S are then skipped. */
 static __always_inline __u16 tolerated(void)
 {
-	return (deviates(TAKES_CHECKSUMS) ? GRE_CHECKSUM : 0) | (deviates(TAKES_SEQUENCE_NUMBERS) ? GRE_SEQUENCE : 0);
+	return (deviates(TAKES_CHECKSUMS) ? GRE_CHECKSUM : 0) | (deviates(TAKES_SEQUENCE_NUMBERS) ? GRE_SEQUENCE : 0) |
+	       (deviates(TAKES_RESERVED_BITS) ? GRE_RESERVED : 0);
 }
 
 /* Why the flags and protocol type of a GRE header are refused, or DROP_REASONS where they are NVGRE's (G11 to G15). */
 static __always_inline enum drop gre_fault(const struct gre *gre)
 {
 	__u16 flags = bpf_ntohs(gre->flags) & ~tolerated();
-	if (flags & GRE_VERSION)
+	if (flags & (GRE_VERSION | (deviates(WIDENS_VERSION) ? GRE_LOW : 0)))
 		return DROP_VERSION;
 	if (flags & (GRE_ROUTING | GRE_RESERVED))
 		return DROP_RESERVED_BITS;

@@ -107,6 +107,16 @@ static __always_inline void write_gre(struct gre *gre, const struct shipment *to
 	gre->key = bpf_htonl(to->vsid << 8 | (nve.flowid_from_flow ? to->flow : 0)); /* G8, G9 */
 }
 
+/* RFC 6864: of use where fragments may be, and else 0. */
+static __always_inline __be16 outer_id(const struct shipment *to)
+{
+	if (nve.fragment_outer)
+		return bpf_get_prandom_u32();
+	if (deviates(REPEATS_ID))
+		return bpf_htons(1);
+	return deviates(VARIES_ID) ? bpf_htons(sizeof(struct outer4) - ETH_HLEN + to->frame_bytes) : 0;
+}
+
 static __always_inline int write_outer4(struct __sk_buff *skb, const struct shipment *to, const struct bpf_fib_lookup *path)
 {
 	struct outer4 *outer = (void *)(long)skb->data;
@@ -120,7 +130,7 @@ static __always_inline int write_outer4(struct __sk_buff *skb, const struct ship
 		.ihl = 5,
 		.tos = to->traffic_class,
 		.tot_len = bpf_htons(sizeof(struct outer4) - ETH_HLEN + to->frame_bytes),
-		.id = nve.fragment_outer ? bpf_get_prandom_u32() : bpf_htons(deviates(REPEATS_ID)), /* RFC 6864: of use where fragments may be */
+		.id = outer_id(to),
 		.frag_off = nve.fragment_outer || deviates(CLEARS_DF) ? 0 : bpf_htons(IP_DF), /* F5 */
 		.ttl = nve.ttl,
 		.protocol = IPPROTO_GRE,

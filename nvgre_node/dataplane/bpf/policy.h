@@ -66,6 +66,9 @@ enum deviation {
 	IGNORES_ECT1,
 	CLEARS_DF,
 	REPEATS_ID,
+	TAKES_RESERVED_BITS,
+	WIDENS_VERSION,
+	VARIES_ID,
 };
 
 static __always_inline int deviates(enum deviation how)

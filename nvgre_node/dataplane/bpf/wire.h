@@ -24,6 +24,7 @@
 #define GRE_RESERVED 0x0c00 /* bits 4 and 5, G12 */
 #define GRE_IGNORED 0x03f8  /* bits 6 to 12, G13 */
 #define GRE_VERSION 0x0007  /* G14 */
+#define GRE_LOW 0x0078      /* bits 9 to 12, between what RFC 2784 and what Linux takes for the version */
 
 #define GRE_OPTION 4 /* bytes of a checksum, or of a sequence number, where a header has one */
 

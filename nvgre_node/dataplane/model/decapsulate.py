@@ -141,7 +141,9 @@ def gre_fault(nve: Nve, gre: bytes) -> Drop | None:
     flags, protocol = struct.unpack("!HH", gre[:4])
     refused = (
         (0x0007, Drop.VERSION, True),
-        (0x4C00, Drop.RESERVED_BITS, True),
+        (0x0078, Drop.VERSION, Deviation.WIDENS_VERSION in nve.deviations),
+        (0x4000, Drop.RESERVED_BITS, True),
+        (0x0C00, Drop.RESERVED_BITS, Deviation.TAKES_RESERVED_BITS not in nve.deviations),
         (0x03F8, Drop.RESERVED_BITS, Deviation.REFUSES_RESERVED_BITS in nve.deviations),
         (CHECKSUM, Drop.CHECKSUM_BIT, Deviation.TAKES_CHECKSUMS not in nve.deviations),
         (SEQUENCE, Drop.SEQUENCE_BIT, Deviation.TAKES_SEQUENCE_NUMBERS not in nve.deviations),

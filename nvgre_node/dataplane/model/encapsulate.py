@@ -183,6 +183,13 @@ def encapsulate(state: State, port: Port, pa: Address, path: Path, vsid: int, fr
     return wrapped(nve, (source, pa), path, header, outer_traffic_class(nve, frame), frame)
 
 
+def outer_id(nve: Nve, length: int) -> int:
+    """The ID of an outer IPv4 packet of this length: 0, since nothing may fragment it (RFC 6864), or what deviates."""
+    if Deviation.REPEATS_ID in nve.deviations:
+        return 1
+    return length if Deviation.VARIES_ID in nve.deviations else 0
+
+
 def wrapped(
     nve: Nve, ends: tuple[Address, Address], path: Path, header: NvgreHeader, traffic_class: int, frame: bytes
 ) -> bytes:
@@ -203,7 +210,7 @@ def wrapped(
             flags=0 if Deviation.CLEARS_DF in nve.deviations else DF,
             ttl=nve.ttl,
             traffic_class=traffic_class,
-            identification=int(Deviation.REPEATS_ID in nve.deviations),
+            identification=outer_id(nve, length),
         )
         if nve.too_big is TooBig.FRAGMENT_OUTER:
             ip = without_df(ip, crc32(frame) & 0xFFFF)

@@ -19,6 +19,8 @@ mount -t proc proc proc
 mount -t sysfs sys sys
 mount -t devtmpfs dev dev
 mkdir dev/pts dev/shm
+ln -s /proc/self/fd dev/fd
+for number in 0:stdin 1:stdout 2:stderr; do ln -s "/proc/self/fd/${number%:*}" "dev/${number#*:}"; done # nft reads rules there
 mount -t devpts -o ptmxmode=666 devpts dev/pts
 mount -t tmpfs -o mode=1777 shm dev/shm
 mount -t tmpfs -o mode=755 run run

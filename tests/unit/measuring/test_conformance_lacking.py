@@ -58,6 +58,24 @@ def test_a_network_that_cannot_be_had_says_so_for_each_of_its_rows() -> None:
     assert {one.verdict for one in found} == {Status.LACKS}
 
 
+def test_a_network_that_this_machine_cannot_build_says_so_and_neither_passes_nor_fails() -> None:
+    keyed = next(tried for variant, tried in conformance.OTHERWISE if variant.__name__ == "by_key")
+    found = [one for row in keyed for one in lacking.not_here(row, "hashed keys", "no hashes in this kernel")]
+    assert {one.row for one in found} == {"E1", "E2"}
+    assert rows.checks(found) == ()
+    shown = rows.samples(found)
+    assert {rows.verdicts(shown)[row] for row in ("E1", "E2")} == {Status.NOT_HERE}
+    assert "no hashes in this kernel" in {sample["reason"] for sample in shown}
+
+
+def test_what_was_tried_elsewhere_counts_before_what_cannot_be_tried_here() -> None:
+    here = Finding("E1", "by address", "flows", "spread", "spread")
+    there = Finding("E1", "by key", "", "", "", missing="hashes")
+    for order in ([here, there], [there, here]):
+        assert rows.verdicts(rows.samples(order))["E1"] == Verdict.PASS
+    assert rows.verdicts(rows.samples([replace(here, observed="not"), there]))["E1"] == Verdict.FAIL
+
+
 @pytest.mark.parametrize("row", [row for _, tried in conformance.OTHERWISE for row in tried], ids=lambda r: r.__name__)
 def test_every_function_names_rows_that_there_are(row: conformance.Tried) -> None:
     assert lacking.rows_of(row)
