@@ -111,7 +111,7 @@ def _show_peers(found: list[Peer], as_json: bool) -> None:
         click.echo("no NVE of the ebpf data plane runs now that has verified peers")
 
 
-@click.command(short_help="A network in full, or counters, records, routes and peers of those that run now.")
+@click.command(short_help="A network in full, or what those that run now have counted.")
 @click.argument("what", metavar="WHAT")
 @click.argument("scenario", required=False)
 @click.option(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from topologies.powershell.cmdlets import CMDLETS, COMMON, HARMLESS, Cmdlet
@@ -23,13 +23,17 @@ _VALUES = frozenset({Kind.WORD, Kind.TEXT, Kind.VARIABLE, Kind.UNKNOWN})
 
 @dataclass(frozen=True)
 class Value:
-    """A value at its place. `known` says whether the text is it; `variable` is the only one that it came from."""
+    """A value at its place. `known` says whether the text is it; `variable` is the only one that it came from.
+
+    `told` says that it is wrong, and that this is among the problems.
+    """
 
     text: str
     line: int
     column: int
     variable: str = ""
     known: bool = True
+    told: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,8 @@ class _Statement:
         pieces = [own[0].text for own in named] if known else []
         text = "".join(a + b for a, b in zip(token.parts[::2], [*pieces, ""], strict=True)) if known else ""
         alone = token.parts[1] if len(token.parts) == 3 and not token.parts[0] + token.parts[2] else ""
-        return (Value(text, token.line, token.column, alone, known),)
+        told = any(own.told for values in named for own in values)
+        return (Value(text, token.line, token.column, alone, known, told),)
 
     def _variable(self, token: Token, name: str) -> tuple[Value, ...]:
         """The value of a variable, at the place where it is used."""
@@ -126,8 +131,8 @@ class _Statement:
         if name not in self.variables:
             hint = did_you_mean(name, self.variables) if self.variables else "set it above"
             self._wrong(token, f"${name} has no value here", hint)
-            self.variables[name] = (Value("", token.line, token.column, name, known=False),)
-        return tuple(Value(own.text, token.line, token.column, name, own.known) for own in self.variables[name])
+            return (Value("", token.line, token.column, name, known=False, told=True),)
+        return tuple(replace(own, line=token.line, column=token.column, variable=name) for own in self.variables[name])
 
     def _command(self, tokens: list[Token]) -> None:
         piped = next((index for index, token in enumerate(tokens) if token.kind is Kind.PIPE), len(tokens))
@@ -139,9 +144,9 @@ class _Statement:
         elif name in CMDLETS:
             self._of_hnv(CMDLETS[name], first, tokens[1:piped])
         elif not self._is_harmless(tokens):
-            hint = did_you_mean(first.text, [own.name for own in CMDLETS.values()])
-            what = "is not read: it decides or repeats" if not _COMMAND.fullmatch(first.text) else "is not read"
-            self._wrong(first, f"{said(first)} {what}", f"write out what it does; {hint}")
+            known = did_you_mean(first.text, [own.name for own in CMDLETS.values()])
+            hint = known if _COMMAND.fullmatch(first.text) else "write out what it does, one cmdlet per line"
+            self._wrong(first, f"{said(first)} is not read", hint)
         elif first.text not in self.script.ignored:
             self.script.ignored.append(first.text)
 
@@ -180,7 +185,7 @@ class _Statement:
         if values is None:
             what = "has no value" if not tokens else "is not a plain value"
             self._wrong(tokens[0] if tokens else parameter, what, "write it out", f"-{name}")
-            return (Value("", parameter.line, parameter.column, known=False),)
+            return (Value("", parameter.line, parameter.column, known=False, told=True),)
         return values
 
     def _parameter(self, cmdlet: Cmdlet, token: Token) -> str:

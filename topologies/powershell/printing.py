@@ -6,7 +6,7 @@ What HNV has no words for stands in comments at the top. RFC 7637 section 4.5 ca
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 
@@ -230,10 +230,6 @@ def _gateways(scenario: Scenario) -> Iterator[str]:
     for vm in policy.vms:
         if vm.leg:
             yield f"{vm.name} leads to {attached_to(policy, vm.leg)} ({vm.leg.mode}): its record alone is here"
-    if idle := _idle(policy, {vm.leg.to for vm in policy.vms if vm.leg}):
+    led_to = {name for vm in policy.vms if vm.leg for name in (vm.leg.to, attached_to(policy, vm.leg))}
+    if idle := {network.name for network in policy.outside} - led_to:
         yield f"physical networks: {listed(idle)}"
-
-
-def _idle(policy: Policy, used: Collection[str]) -> set[str]:
-    """The physical networks that no gateway leads to."""
-    return {network.name for network in policy.outside if network.name not in used}

@@ -36,3 +36,7 @@ BROADCAST = "255.255.255.255"
 def rdid(tenant: str) -> str:
     """The RoutingDomainID of a tenant: the same GUID for the same name, wherever it is printed."""
     return "{" + str(uuid5(NAMESPACE_URL, f"nvgre:tenant:{tenant}")) + "}"
+
+
+ASSUMED_LENGTH = {4: 24, 6: 64}
+"""The prefix lengths of addresses, by IP version, where a script does not say them."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from topologies.powershell.cmdlets import Cmdlet, Parameter
 from topologies.powershell.commands import Command, Value
-from topologies.problems import Finding, Problem
+from topologies.problems import Problem
 from topologies.values import BadValueError
 
 Place = tuple[int, int]
@@ -37,10 +37,6 @@ class Made:
         """Something wrong with a parameter."""
         return Problem(f"-{parameter}" if parameter else "", message, hint, *self.at(parameter))
 
-    def says(self, parameter: str, finding: Finding) -> Problem:
-        """A finding about what a parameter became."""
-        return self.problem(parameter, finding.message, finding.hint)
-
 
 def made(commands: list[Command], problems: list[Problem]) -> Iterator[Made]:
     """What commands make: those of which every mandatory value is good. Adds to the problems."""
@@ -48,6 +44,8 @@ def made(commands: list[Command], problems: list[Problem]) -> Iterator[Made]:
         values: dict[str, Any] = {}
         places = {name: (given[0].line, given[0].column) for name, given in command.values.items()}
         for name, given in command.values.items():
+            if any(value.told for value in given):
+                continue
             parameter = command.cmdlet.parameters[name]
             try:
                 values[name] = _read(parameter, given)

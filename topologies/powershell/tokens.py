@@ -100,7 +100,7 @@ class Reader:
 
     def _plain(self, char: str, start: int) -> list[Token]:
         if char in "({":
-            return self._one(Kind.UNKNOWN if char == "(" else Kind.BLOCK, "", self._closed(start))
+            return self._one(Kind.UNKNOWN if char == "(" else Kind.BLOCK, "", self._behind_members(self._closed(start)))
         single = {",": Kind.COMMA, "|": Kind.PIPE, "&": Kind.OTHER, ")": Kind.OTHER, "}": Kind.OTHER, "`": Kind.OTHER}
         if char in single:
             return self._one(single[char], char, start + 1)
@@ -164,13 +164,18 @@ class Reader:
         found = _VARIABLE.match(self._text, start)
         if not found:
             opens = self._text[start + 1 : start + 2] == "("
-            return self._one(Kind.UNKNOWN, "", self._closed(start + 1) if opens else start + 1)
-        name, end = (found[1] or found[2]).lower(), found.end()
-        plain = True
+            end = self._behind_members(self._closed(start + 1)) if opens else start + 1
+            return self._one(Kind.UNKNOWN, "", end)
+        end = self._behind_members(found.end())
+        name = (found[1] or found[2]).lower()
+        return self._one(Kind.VARIABLE if end == found.end() else Kind.UNKNOWN, name, end)
+
+    def _behind_members(self, end: int) -> int:
+        """The place behind what is asked of a value: `.ifIndex`, `[0]`, `.ToString()`."""
         while end < len(self._text) and (self._text[end] in "[(" or _MEMBER.match(self._text, end)):
-            member, plain = _MEMBER.match(self._text, end), False
+            member = _MEMBER.match(self._text, end)
             end = member.end() if member else self._closed(end)
-        return self._one(Kind.VARIABLE if plain else Kind.UNKNOWN, name, end)
+        return end
 
     def _at_sign(self, start: int) -> list[Token]:
         """A list `@(...)` of plain values is its elements; a table `@{...}` is not known; `@name` is not read."""
