@@ -18,7 +18,7 @@ from topologies.problems import Problem, did_you_mean
 _COMMAND = re.compile(r"[A-Za-z]+-[A-Za-z0-9]+", re.ASCII)
 _SINKS = frozenset({"out-null", "out-host", "out-default"})
 _DECIDING = frozenset({"if", "foreach", "for", "while", "do", "switch", "try"})
-_VALUES = frozenset({Kind.WORD, Kind.TEXT, Kind.VARIABLE, Kind.UNKNOWN})
+_VALUES = frozenset({Kind.WORD, Kind.TEXT, Kind.VARIABLE, Kind.UNKNOWN, Kind.BROKEN})
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ class _Statement:
 
     def _values(self, token: Token) -> tuple[Value, ...]:
         """What a token stands for: one value, or several where a variable has a list."""
-        if token.kind is Kind.UNKNOWN:
-            return (Value("", token.line, token.column, token.text, known=False),)
+        if token.kind in (Kind.UNKNOWN, Kind.BROKEN):
+            return (Value("", token.line, token.column, known=False, told=token.kind is Kind.BROKEN),)
         if token.kind is Kind.VARIABLE:
             return self._variable(token, token.text)
         if token.kind is Kind.WORD:
@@ -159,7 +159,7 @@ class _Statement:
 
     def _of_hnv(self, cmdlet: Cmdlet, first: Token, tokens: list[Token]) -> None:
         values: dict[str, tuple[Value, ...]] = {}
-        good = True
+        good = all(token.kind is not Kind.BROKEN for token in tokens)
         for parameter, given in _arguments(tokens):
             name = self._parameter(cmdlet, parameter) if parameter else ""
             if parameter is None:

@@ -22,6 +22,8 @@ class Kind(Enum):
     VARIABLE = auto()
     UNKNOWN = auto()
     """Something whose value only a running script has."""
+    BROKEN = auto()
+    """Something that is never closed, which is among the problems."""
     BLOCK = auto()
     PARAMETER = auto()
     COMMA = auto()
@@ -67,6 +69,7 @@ class Reader:
         self.problems: list[Problem] = []
         self._text, self._at = text, 0
         self._outer, self._offset = outer, offset
+        self._is_broken = False
         self._lines = [] if outer else [0, *(found.end() for found in re.finditer("\n", text))]
 
     def tokens(self) -> Iterator[Token]:
@@ -158,7 +161,7 @@ class Reader:
 
     def _unclosed_text(self, start: int) -> list[Token]:
         self._problem(start, "this quotation mark is never closed", "close it on the same line")
-        return self._one(Kind.UNKNOWN, "", self._end_of_line(start))
+        return self._one(Kind.BROKEN, "", self._end_of_line(start))
 
     def _variable(self, start: int) -> list[Token]:
         found = _VARIABLE.match(self._text, start)
@@ -221,6 +224,7 @@ class Reader:
         if open_ones:
             bracket = self._text[start]
             self._problem(start, f"this {bracket} is never closed", f"close it with {_OPENING[bracket]}")
+            self._is_broken = True
             return self._end_of_line(start) if len(self.problems) < _MANY else len(self._text)
         return at
 
@@ -233,8 +237,8 @@ class Reader:
         return []
 
     def _one(self, kind: Kind, text: str, end: int, parts: tuple[str, ...] = ()) -> list[Token]:
-        token = self._token(kind, text, self._at, parts)
-        self._at = end
+        token = self._token(Kind.BROKEN if self._is_broken else kind, text, self._at, parts)
+        self._at, self._is_broken = end, False
         return [token]
 
     def _token(self, kind: Kind, text: str, at: int, parts: tuple[str, ...] = ()) -> Token:

@@ -68,7 +68,7 @@ class Underlay:
         if length > pa.max_prefixlen:
             hint = f"use 1 to {pa.max_prefixlen}"
             self.problems.append(made.problem("PrefixLength", f"{length} is too long for {pa}", hint))
-            return
+            length = ASSUMED_LENGTH[pa.version]
         if len(made.sessions) > 1:
             what = f"{pa} is given to {len(made.sessions)} hosts"
             self.problems.append(made.problem("CimSession", what, "each PA is one host's"))
