@@ -31,8 +31,9 @@ def one_line(data: dict[str, Any]) -> str:
 
 
 def comment(lines: Iterable[str]) -> str:
-    """Lines as comments."""
-    return "".join(f"# {line}".rstrip() + "\n" for line in lines)
+    """Lines as comments, whatever is in them: a line break starts another one, and control characters are left out."""
+    every = (part for line in lines for part in line.splitlines() or [""])
+    return "".join(f"# {''.join(filter(str.isprintable, line))}".rstrip() + "\n" for line in every)
 
 
 def _dump(data: dict[str, Any]) -> str:
@@ -65,7 +66,13 @@ def _styled(value: Any, depth: int, lead: int = 0) -> Any:
         if _fits(value, lead) and (depth >= _BLOCKS or not _nests(value)):
             items.fa.set_flow_style()
         return items
-    return LiteralScalarString(value) if isinstance(value, str) and "\n" in value else value
+    return LiteralScalarString(value) if isinstance(value, str) and _is_prose(value) else value
+
+
+def _is_prose(text: str) -> bool:
+    """Whether text is lines that can stand in a file as they are: YAML has to escape anything else."""
+    lines = text.removesuffix("\n").split("\n")
+    return "\n" in text and all(line.isprintable() and line == line.rstrip() for line in lines)
 
 
 def _fits(value: Any, lead: int) -> bool:

@@ -121,13 +121,13 @@ def dot(scenario: Scenario) -> str:
 
     def node(own: Node) -> str:
         look = f"shape={_SHAPES[own.kind]}" + (f', color="{colours[own.tenant]}"' if own.tenant else "")
-        return f'{own.name} [label="{_joined(own.lines, _dot_text, chr(92) + "n")}", {look}]'
+        return f'"{own.name}" [label="{_joined(own.lines, _dot_text, chr(92) + "n")}", {look}]'
 
     lines = [f'graph "{_dot_text(scenario.name)}" {{', f'  label="{_dot_text(made.title)}"; labelloc=t; style=rounded']
     lines += ["  node [fontname=Helvetica, fontsize=11]; edge [fontname=Helvetica, fontsize=10]"]
     for name, nodes in made.groups.items():
         lines += [
-            f'  subgraph cluster_{name} {{ label=""; style=rounded',
+            f'  subgraph "cluster_{name}" {{ label=""; style=rounded',
             *(f"    {node(own)}" for own in nodes),
             "  }",
         ]
@@ -135,7 +135,7 @@ def dot(scenario: Scenario) -> str:
     for edge in made.edges:
         look = [f'label="{_dot_text(edge.label)}"'] if edge.label else []
         look += ["style=dashed", "constraint=false"] if edge.dashed else []
-        lines.append(f"  {edge.a} -- {edge.b}" + (f" [{', '.join(look)}]" if look else ""))
+        lines.append(f'  "{edge.a}" -- "{edge.b}"' + (f" [{', '.join(look)}]" if look else ""))
     return "\n".join([*lines, "}", ""])
 
 

@@ -33,7 +33,8 @@ Set-VMNetworkAdapter -VMName NAME -VirtualSubnetId VSID."""
 def script(scenario: Scenario) -> str:
     """The commands, host by host and then tenant by tenant, with a comment above each group of them."""
     policy = replace(scenario.policy, overrides=())
-    lines = [f"# {scenario.name}: {scenario.title}", *(f"# {line}".rstrip() for line in _HEAD.splitlines())]
+    title = " ".join(scenario.title.split())  # PowerShell knows more line breaks than YAML does
+    lines = [f"# {scenario.name}: {title}", *(f"# {line}".rstrip() for line in _HEAD.splitlines())]
     if missing := beyond_hnv(scenario):
         lines += ["#", "# HNV has no words for this, so that it is not below:", *(f"# - {what}" for what in missing)]
     lines += ["", *_variables(policy)]

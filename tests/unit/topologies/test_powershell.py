@@ -56,7 +56,7 @@ def test_of_the_scenario_hnv_only_the_access_control_list_is_lost(tmp_path: Path
     assert (back.policy, back.fabric) == (bare.policy, bare.fabric)
 
 
-@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=scenarios(of_hnv=True))
 def test_so_does_any_policy_of_hnv(data: Data, tmp_path: Path) -> None:
     (tmp_path / "net.yaml").write_text(yaml_text(data))
@@ -72,7 +72,7 @@ def test_so_does_any_policy_of_hnv(data: Data, tmp_path: Path) -> None:
     assert back.fabric == scenario.fabric
 
 
-@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=scenarios())
 def test_any_scenario_has_a_script_that_reads_back_with_its_records_or_a_comment(data: Data, tmp_path: Path) -> None:
     (tmp_path / "net.yaml").write_text(yaml_text(data))
@@ -172,3 +172,12 @@ def test_what_the_record_of_an_l2only_vm_does_not_know_is_in_its_context(tmp_pat
     assert "rd_cluster: its record knows no CA, and its Context names none; 10.1.2.254 is assumed" in (
         (tmp_path / "back.yaml").read_text()
     )
+
+
+def test_no_text_gets_out_of_its_comment(tmp_path: Path) -> None:
+    scenario = replace(load("hnv"), title="a\rRemove-Item x\u2028Remove-Item y")
+    assert [line for line in script(scenario).splitlines() if line.startswith("Remove")] == []
+
+    text = script(load("hnv")).replace(" -Context 'CA 10.1.2.20'", "").replace("rd_cluster", '"a`n{`a: b"')
+    (tmp_path / "back.yaml").write_text(imported(text, "x.ps1").text())
+    assert load(tmp_path / "back.yaml").policy.vm("a_b").record is RecordType.L2ONLY

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from nvgre_node.choices import TooBig
 from testbed.networks import Format, printed
@@ -54,7 +55,7 @@ def test_so_does_the_one_with_every_word_of_the_language(tmp_path: Path) -> None
     assert same(loaded(printed(scenario, Format.YAML), tmp_path), scenario)
 
 
-@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=scenarios())
 def test_so_does_any(data: Data, tmp_path: Path) -> None:
     scenario = loaded(yaml_text(data), tmp_path)
@@ -73,6 +74,16 @@ def test_a_network_with_another_policy_is_not_the_same(tmp_path: Path) -> None:
     }.items():
         assert text.count(old) >= 1
         assert not same(loaded(text.replace(old, new, 1), tmp_path), scenario)
+
+
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(title=st.text(min_size=1, max_size=200), about=st.text(max_size=300) | st.just("a\n  b \n\n# c: d\n- e"))
+def test_so_does_any_text_in_it(title: str, about: str, tmp_path: Path) -> None:
+    scenario = replace(load("two_hosts"), title=" ".join(title.split()) or "x", about=about.strip())
+    again = loaded(printed(scenario, Format.YAML), tmp_path)
+
+    assert (again.title, again.about) == (scenario.title, scenario.about)
+    assert same(again, scenario)
 
 
 def test_every_default_is_written_out() -> None:
