@@ -27,7 +27,9 @@ def yaml_text(data: dict[str, Any]) -> str:
 
 def one_line(data: dict[str, Any]) -> str:
     """A mapping on one line: `{vsid: 5001, ca: 10.1.1.11}`."""
-    return _dumped(_styled(data, _BLOCKS), 1_000_000)
+    made = CommentedMap(data)
+    made.fa.set_flow_style()  # and with it all that is in it
+    return _dumped(made, 1_000_000)
 
 
 def comment(lines: Iterable[str]) -> str:

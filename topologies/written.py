@@ -49,7 +49,7 @@ def written(scenario: Scenario) -> Data:
     data["outside"] = {network.name: _outside(network) for network in policy.outside}
     tenants = dict.fromkeys(subnet.tenant for subnet in policy.subnets)
     data["tenants"] = {tenant: _tenant(policy, tenant) for tenant in tenants}
-    data["faults"] = list(_faults(policy))
+    data["faults"] = list(faults(policy))
     return {key: value for key, value in data.items() if value not in ({}, [])}
 
 
@@ -189,7 +189,8 @@ def _rule(rule: Rule) -> Data:
     return made
 
 
-def _faults(policy: Policy) -> Iterator[Data]:
+def faults(policy: Policy) -> Iterator[Data]:
+    """The wrong lookup records, as a file says them."""
     for vsid, mac, target in dict.fromkeys((r.vsid, r.mac, r.vm) for r in policy.overrides):
         wrong = next(vm for vm in policy.vms if (policy.vsid_of(vm), vm.mac) == (vsid, mac))
         yield {"subnet": wrong.subnet, "record_of": wrong.name, "points_to": target}

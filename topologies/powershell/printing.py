@@ -15,11 +15,12 @@ from nvgre_node.groups import group_mac
 from nvgre_node.outside import attached_to
 from nvgre_node.policy import Nve, Policy, VirtualSubnet, Vm
 from nvgre_node.wire import OVERHEAD
+from topologies.emit import comment, one_line
 from topologies.powershell.profile import BROADCAST, HNV, KNOWN_TO_THE_VM, RDID_PREFIX, TYPES, VSID_PREFIX, rdid
 from topologies.problems import listed
 from topologies.scenario import Scenario
 from topologies.schema import MtuPart, NvePart
-from topologies.written import CHOICES
+from topologies.written import CHOICES, faults, plain
 
 _BARE = re.compile(r"[A-Za-z][A-Za-z0-9_-]*|[0-9]+(\.[0-9]+){3}(/[0-9]+)?|[1-9][0-9]{0,8}|0", re.ASCII)
 _ON_LINK = {4: str(IPv4Address(0)), 6: str(IPv6Address(0))}
@@ -33,10 +34,10 @@ Set-VMNetworkAdapter -VMName NAME -VirtualSubnetId VSID."""
 def script(scenario: Scenario) -> str:
     """The commands, host by host and then tenant by tenant, with a comment above each group of them."""
     policy = replace(scenario.policy, overrides=())
-    title = " ".join(scenario.title.split())  # PowerShell knows more line breaks than YAML does
-    lines = [f"# {scenario.name}: {title}", *(f"# {line}".rstrip() for line in _HEAD.splitlines())]
+    head = [f"{scenario.name}: {' '.join(scenario.title.split())}", *_HEAD.splitlines()]
     if missing := beyond_hnv(scenario):
-        lines += ["#", "# HNV has no words for this, so that it is not below:", *(f"# - {what}" for what in missing)]
+        head += ["", "HNV has no words for this, so that it is not below:", *(f"- {what}" for what in missing)]
+    lines = comment(head).splitlines()
     lines += ["", *_variables(policy)]
     for nve in policy.nves:
         lines += ["", f"# {nve.host}", *_host(scenario, nve)]
@@ -152,7 +153,8 @@ def beyond_hnv(scenario: Scenario) -> list[str]:
     rules = (_choices, _mtus, _hosts, _fabric, _routers, _ports, _pins, _acls, _gateways)
     found = [what for rule in rules for what in rule(scenario)]
     if policy.overrides:
-        found.append(f"faults: the records of {listed({r.vm for r in policy.overrides})} are the right ones here")
+        wrong = {fault["record_of"] for fault in faults(policy)}
+        found.append(f"faults: the records of {listed(wrong)} are the right ones here")
     return found
 
 
@@ -162,9 +164,9 @@ def _choices(scenario: Scenario) -> Iterator[str]:
     lines: dict[str, list[str]] = {}
     for nve in scenario.policy.nves:
         other = [name for name in CHOICES if getattr(nve, name) != usual[name]]
-        said = ", ".join(f"{name}: {getattr(nve, name)}" for name in other)
-        does = ", ".join(f"{name}: {usual[name]}" for name in other)
-        lines.setdefault(f"{said} (HNV, as this project knows it: {does})" if other else "", []).append(nve.host)
+        said = one_line({name: plain(getattr(nve, name)) for name in other})
+        does = one_line({name: plain(usual[name]) for name in other})
+        lines.setdefault(f"{said}, and HNV is {does}" if other else "", []).append(nve.host)
     for line, hosts in ((line, hosts) for line, hosts in lines.items() if line):
         yield f"{'nve' if len(hosts) == len(scenario.policy.nves) else 'NVE of ' + listed(hosts)}: {line}"
 

@@ -72,7 +72,8 @@ def underlays(draw: st.DrawFn, hosts: list[str], of_hnv: bool) -> Data:
             made["hosts"][host] |= draw(st.fixed_dictionaries({}, optional={**own, **other}))
     if linked:
         return made | {"links": [hosts]}
-    legs = {host: [f"192.168.{n}.1/24"] + [f"fd00:{n}::1/64"] * dual for n, host in enumerate(hosts)}
+    last = draw(st.sampled_from([1, 254]))
+    legs = {host: [f"192.168.{n}.{last}/24"] + [f"fd00:{n}::1/64"] * dual for n, host in enumerate(hosts)}
     if of_hnv and len(hosts) == 1:  # a host without others has no provider route that could tell of a router
         return {"hosts": {**made["hosts"], "other": {"pa": ["10.9.9.9/24"] + ["fd00:9::9/64"] * dual}}} | {
             "routers": {"r1": {**legs, "other": ["10.9.9.1/24"] + ["fd00:9::1/64"] * dual}}

@@ -14,6 +14,7 @@ from topologies.powershell import beyond_hnv, imported, script
 from topologies.powershell.profile import HNV
 
 from .made_scenarios import Data, scenarios
+from .scenario_cases import everything
 
 EXPRESSIBLE = ["contoso_fabrikam", "two_hosts"]
 """The shipped scenarios of which HNV lacks nothing, once their NVEs do as its own."""
@@ -114,6 +115,31 @@ def test_a_script_with_another_value_is_another_policy(old: str, new: str, tmp_p
     assert load(tmp_path / "back.yaml").policy != scenario.policy
 
 
+def test_all_that_hnv_cannot_express_is_said(tmp_path: Path) -> None:
+    scenario = everything(tmp_path)
+    said = beyond_hnv(scenario)
+
+    assert said == [
+        "nve: {probe: true, dscp: copy, pcp_to_dscp: {5: 46}, carries: ethernet}, and HNV is "
+        "{probe: false, dscp: 0, pcp_to_dscp: {}, carries: ip}",
+        "MTUs: 1500 bytes of tenants, 1600 of the underlay",
+        "host3 is of another make",
+        "host3 has the data plane ebpf",
+        "host4 deviates: clears_df, delivers_tags, hides_ce, ignores_ect1, keeps_tags, refuses_reserved_bits, "
+        "takes_checksums, takes_sequence_numbers",
+        "multipath: what routers choose paths by",
+        "no router for fabrikam: UseExternalRouter is for all tenants of a host, or for none",
+        "disk is behind rack1, which has no NVE, under VLAN id 10",
+        "both has a trunk port, and is in red_net under VLAN id 10",
+        "both has a trunk port, and is in blue_net under VLAN id 20",
+        "access control lists of sql1, web_net: see Add-VMNetworkAdapterExtendedAcl",
+        "gw1 leads to internet (nat): its record alone is here",
+        "gw2 leads to internet (site_to_site): its record alone is here",
+        "faults: the records of red1 are the right ones here",
+    ]
+    assert [line for line in script(scenario).splitlines() if line.startswith("# - ")] == [f"# - {w}" for w in said]
+
+
 def test_commands_are_as_microsoft_documents_them() -> None:
     lines = script(load("hnv")).splitlines()
 
@@ -156,7 +182,7 @@ def test_faults_are_left_out_and_said() -> None:
     policy = scenario.policy.pointing_to(scenario.policy.vm("red1"), scenario.policy.vm("blue1"))
     leaky = replace(scenario, policy=policy)
 
-    assert "# - faults: the records of blue1 are the right ones here" in script(leaky).splitlines()
+    assert "# - faults: the records of red1 are the right ones here" in script(leaky).splitlines()
     assert [line for line in script(leaky).splitlines() if line[:2] != "# "] == [
         line for line in script(scenario).splitlines() if line[:2] != "# "
     ]

@@ -21,7 +21,7 @@ New-NetVirtualizationProviderAddress -ProviderAddress 192.168.1.10 -PrefixLength
 New-NetVirtualizationProviderAddress -ProviderAddress 192.168.2.20 -PrefixLength 24 -InterfaceIndex 12 -CimSession host2
 New-NetVirtualizationProviderRoute -DestinationPrefix 0.0.0.0/0 -NextHop 192.168.1.1 -InterfaceIndex 12 \
 -CimSession host1
-New-NetVirtualizationProviderRoute -DestinationPrefix 0.0.0.0/0 -NextHop 192.168.2.1 -InterfaceIndex 12 \
+New-NetVirtualizationProviderRoute -DestinationPrefix 0.0.0.0/0 -NextHop 192.168.2.254 -InterfaceIndex 12 \
 -CimSession host2
 $red = '{11111111-2222-3333-4444-000000005001}'
 New-NetVirtualizationCustomerRoute -RoutingDomainID $red -VirtualSubnetID 5001 -DestinationPrefix 10.0.0.0/24 \
@@ -62,7 +62,10 @@ def test_the_good_script_is_good(tmp_path: Path) -> None:
         ("10.0.0.0/24", "None", "red"),
         ("0.0.0.0/0", "10.0.0.7", "red"),
     ]
-    assert [str(route.next_hop) for route in load(tmp_path / "net.yaml").fabric.routes("host1")] == ["192.168.1.1"]
+    fabric = load(tmp_path / "net.yaml").fabric
+    hops = [str(route.next_hop) for host in ("host1", "host2") for route in fabric.routes(host)]
+    assert hops == ["192.168.1.1", "192.168.2.254"]
+    assert imported(GOOD, "net.ps1").notes == ()
 
 
 DOCUMENTED = r"""
@@ -281,7 +284,7 @@ CASES = [
     ),
     Case(
         "brackets and quotes that are never closed",
-        {"-VMName Red1": "-VMName 'Red1", "-NextHop 192.168.2.1": "-NextHop (192.168.2.1"},
+        {"-VMName Red1": "-VMName 'Red1", "-NextHop 192.168.2.254": "-NextHop (192.168.2.254"},
         [
             "4:74: this ( is never closed (close it with ))",
             "8:175: this quotation mark is never closed (close it on the same line)",

@@ -19,8 +19,8 @@ from topologies.schema import NvePart
 from topologies.written import NotWritableError, written
 
 from .made_scenarios import Data, scenarios
+from .scenario_cases import everything
 
-PAGE = Path(__file__).parents[3] / "docs/scenarios.md"
 ROUTED = Path(__file__).parents[2] / "netns/routed.yaml"
 
 
@@ -28,12 +28,6 @@ def loaded(text: str, folder: Path) -> Scenario:
     file = folder / "net.yaml"
     file.write_text(text)
     return load(file)
-
-
-def everything(folder: Path) -> Scenario:
-    """The scenario that uses every word of the language."""
-    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    return loaded(text, folder)
 
 
 def same(a: Scenario, b: Scenario) -> bool:
