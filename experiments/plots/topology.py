@@ -15,6 +15,7 @@ from experiments.plots.places import Box, Places, Point, Tunnel
 from nvgre_node.fabric import Fabric, FabricLink
 from nvgre_node.outside import attached_to, gateway_of
 from nvgre_node.policy import Policy, Vm
+from topologies.colours import tenant_colours
 
 _LABELLED_LINKS = 8
 """Up to so many links, each has its own label."""
@@ -24,7 +25,7 @@ _TITLE, _LEGEND, _MARGIN = 0.7, 0.45, 0.3
 def draw(policy: Policy, fabric: Fabric) -> Figure:
     """Hosts with PA and NVE, their VMs with CA and MAC, tunnels by VSID, links with MTU (bytes of IP packet)."""
     at = Places(policy, fabric)
-    colours = style.tenant_colours(subnet.tenant for subnet in policy.subnets)
+    colours = tenant_colours(subnet.tenant for subnet in policy.subnets)
     legend = _LEGEND * -(-(len(policy.subnets) + 1) // 3)
     frame = at.frame
     width, height = frame.width + 2 * _MARGIN, frame.height + _TITLE + legend + 2 * _MARGIN

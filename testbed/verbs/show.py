@@ -1,4 +1,4 @@
-"""`show`: what the networks that run now have counted, and the lookup records and routes that NVEs work from."""
+"""`show`: a network with all that follows from it; what those that run now have counted, and what NVEs work from."""
 
 from __future__ import annotations
 
@@ -18,16 +18,21 @@ from nvgre_node.dataplane.base import NO_PORT
 from nvgre_node.dataplane.capability import Capability
 from nvgre_node.errors import BadInputError, MissingError
 from nvgre_node.namespace import NAMED, entered, netlink
-from nvgre_node.policy import UNKNOWN_CA
 from testbed import counting
 from testbed.counting import Counters, Elsewhere, PaRow, PortRow, Row
+from testbed.networks import FORMATS, Format, printed
 from testbed.tables import show, table
-from topologies import load
+from topologies import Scenario, load, shipped
+from topologies.derived import customer_routes, lookup_records
+from topologies.problems import did_you_mean
 
 if TYPE_CHECKING:
     from nvgre_node.dataplane.pinned import PinnedPort
 
 _T = TypeVar("_T")
+RUNNING = ("counters", "records", "routes", "peers")
+"""What can be shown of networks that run: no scenario has one of these names."""
+
 Shown = dict[str, Any]
 """A row of a table, by its headings: what JSON has, and a table in words."""
 
@@ -77,14 +82,7 @@ def running(what: str) -> Iterator[Shown]:
 def planned(what: str, scenario: str) -> Iterator[Shown]:
     """The records, or the routes, of a scenario: nothing has to run."""
     policy = load(scenario).policy
-    if what == "records":
-        for r in policy.records:
-            ca = None if r.ca == UNKNOWN_CA else r.ca
-            yield {"vsid": r.vsid, "ca": ca, "mac": r.mac, "pa": r.pa, "vm": r.vm, "type": r.type}
-        return
-    for route in policy.routes:
-        way = {"prefix": route.prefix, "vsid": route.vsid, "next_hop": route.next_hop, "metric": route.metric}
-        yield {"tenant": route.domain, **way}
+    return lookup_records(policy) if what == "records" else customer_routes(policy)
 
 
 def _everywhere(read: Callable[[Path], _T]) -> Iterator[tuple[str, str, _T]]:
@@ -135,18 +133,36 @@ def _show_peers(found: list[Peer], as_json: bool) -> None:
         click.echo("no NVE of the ebpf data plane runs now that has verified peers")
 
 
-@click.command(short_help="Counters, records, routes and peers of the networks that run now.")
-@click.argument("what", type=click.Choice(["counters", "records", "routes", "peers"]))
+@click.command(short_help="A network in full, or what those that run now have counted.")
+@click.argument("what", metavar="WHAT")
 @click.argument("scenario", required=False)
+@click.option(
+    "--as",
+    "wanted",
+    type=click.Choice(FORMATS),
+    help="What to print a network as; yaml if not said.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(what: str, scenario: str | None, as_json: bool) -> None:
-    """Show what every NVE that runs now (of `up`, `mn` or `run`) has: counters, lookup records, routes, or peers.
+def command(what: str, scenario: str | None, wanted: str | None, as_json: bool) -> None:
+    """Show a network with all that follows from it, or what every NVE that runs now (of `up`, `mn` or `run`) has.
 
-    Counters are per virtual subnet, VM port and remote PA, and per drop reason: a drop is counted in its virtual
-    subnet, and at the port or PA that the frame came from. Records and routes can also be those of a SCENARIO: then
-    nothing has to run, and no root is needed. Peers are the other NVEs of this make, and how soon each answers a probe
-    now (RFC 7637 section 3.4): none where the scenario does not say `nve: {probe: true}`.
+    WHAT is a scenario, a shipped name or a file. It is printed with its defaults written out and with lookup records,
+    customer routes, provider addresses and provider routes: as a scenario file that loads again, as JSON, as a picture
+    (svg, or dot for Graphviz, or mermaid), or as the PowerShell commands that build the same policy on Hyper-V.
+
+    Or WHAT is one of counters, records, routes, peers. Counters are per virtual subnet, VM port and remote PA, and per
+    drop reason: a drop is counted in its virtual subnet, and at the port or PA that the frame came from. Records and
+    routes can also be those of a SCENARIO: then nothing has to run, and no root is needed. Peers are the other NVEs of
+    this make, and how soon each answers a probe now (RFC 7637 section 3.4): none where the scenario does not say
+    `nve: {probe: true}`.
     """
+    if what not in RUNNING:
+        if scenario:
+            raise BadInputError(f"{what}: of a scenario there are records and routes, such as: show records {scenario}")
+        click.echo(printed(_network(what), _format(wanted, as_json)), nl=False)
+        return
+    if wanted:
+        raise BadInputError(f"--as is for a scenario: {what} are tables, or JSON with --json")
     if what == "counters":
         if scenario:
             raise BadInputError("a scenario counts nothing: counters are those of running networks")
@@ -157,6 +173,21 @@ def command(what: str, scenario: str | None, as_json: bool) -> None:
         _show_peers(list(peers()), as_json)
     else:
         _show(list(planned(what, scenario) if scenario else running(what)), what, as_json)
+
+
+def _network(name: str) -> Scenario:
+    """The scenario of a name or file; a name that is neither may be a misspelt word as well."""
+    looks_like_a_path = Path(name).suffix or len(Path(name).parts) > 1 or Path(name).exists()
+    if name not in shipped() and not looks_like_a_path:
+        hint = did_you_mean(name, [*RUNNING, *shipped()])
+        raise BadInputError(f"{name}: neither a scenario nor what networks that run have ({hint})")
+    return load(name)
+
+
+def _format(wanted: str | None, as_json: bool) -> Format:
+    if as_json and wanted not in (None, Format.JSON):
+        raise BadInputError(f"--json and --as {wanted} are two formats: leave one out")
+    return Format.JSON if as_json else Format(wanted or Format.YAML)
 
 
 def _show(found: list[Shown], what: str, as_json: bool) -> None:
