@@ -30,6 +30,9 @@ MTU_LEAST, MTU_MOST = 576, 65535
 INTERFACE_NAME_MOST = 15
 """Characters of a Linux interface name (IFNAMSIZ less the closing zero)."""
 
+COUNT_MOST = 4096
+"""Entries that one can stand for."""
+
 VM_NAME_MOST, NODE_NAME_MOST = INTERFACE_NAME_MOST, INTERFACE_NAME_MOST - len("-eth0")
 
 # Linux makes these in a network namespace unasked, or keeps the word for itself.
@@ -169,6 +172,11 @@ def vid(value: object) -> int:
 def pcp(value: object) -> int:
     """The priority (PCP) of an 802.1Q tag."""
     return _in_range(value, 0, 7, "a PCP", "use 0 to 7")
+
+
+def count(value: object) -> int:
+    """How many entries one stands for."""
+    return _in_range(value, 1, COUNT_MOST, "a count", f"use 1 to {COUNT_MOST}")
 
 
 def plain_dscp(value: object) -> int:
