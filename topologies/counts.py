@@ -1,8 +1,8 @@
 """Entries with a `count` become so many: hosts, tenants, virtual subnets and VMs. Pure.
 
-`NAME: {count: 3, ...}` is NAME1, NAME2 and NAME3, each with all else that it says; of NAME9 the first is NAME9_1. What an
-entry of such a name says itself is laid over. In a counted tenant, names of virtual subnets and VMs begin with that of
-the numbered tenant, instead of the written one or before theirs: names stay unique in the file.
+`NAME: {count: 3, ...}` is NAME1, NAME2 and NAME3, each with all else that it says; of NAME9 the first is NAME9_1. What
+an entry of such a name says itself is laid over. In a counted tenant, names of virtual subnets and VMs begin with that
+of the numbered tenant, instead of the written one or before theirs: names stay unique in the file.
 """
 
 from __future__ import annotations
