@@ -55,6 +55,8 @@ def _with(node: Node | None, steps: list[str], value: Node, at: str) -> Node:
     """A node in which one value has changed; mappings that are not there yet are made."""
     if not steps:
         return value
+    if node is None and steps[0] == "+":
+        return _list_with(SequenceNode(YAML_TAG + "seq", [], value.start_mark, value.end_mark), steps, value, at)
     if node is None:
         return _mapping_with(mapping({}, value), steps, value, at)
     if isinstance(node, MappingNode):

@@ -17,6 +17,7 @@ from nvgre_node.dataplane.base import NO_SUBNET, SubnetCounters
 from nvgre_node.errors import BadInputError, MissingError
 from nvgre_node.namespace import NAMED, entered
 from nvgre_node.policy import UNKNOWN_CA
+from testbed.settings import settings_option
 from testbed.tables import show, table
 from topologies import load
 
@@ -52,9 +53,9 @@ def running(what: str) -> Iterator[Shown]:
         yield from ({"run": run_id, "host": host, **vars(entry)} for entry in found)
 
 
-def planned(what: str, scenario: str) -> Iterator[Shown]:
+def planned(what: str, scenario: str, sets: Sequence[str] = ()) -> Iterator[Shown]:
     """The records, or the routes, of a scenario: nothing has to run."""
-    policy = load(scenario).policy
+    policy = load(scenario, sets).policy
     if what == "records":
         for r in policy.records:
             ca = None if r.ca == UNKNOWN_CA else r.ca
@@ -116,14 +117,17 @@ def _show_peers(found: list[Peer], as_json: bool) -> None:
 @click.command(short_help="Counters, records, routes and peers of the networks that run now.")
 @click.argument("what", type=click.Choice(["counters", "records", "routes", "peers"]))
 @click.argument("scenario", required=False)
+@settings_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(what: str, scenario: str | None, as_json: bool) -> None:
+def command(what: str, scenario: str | None, sets: tuple[str, ...], as_json: bool) -> None:
     """Show what every NVE that runs now (of `up`, `mn` or `run`) has: counters, lookup records, routes, or peers.
 
     Counters are per virtual subnet and drop reason. Records and routes can also be those of a SCENARIO: then nothing
     has to run, and no root is needed. Peers are the other NVEs of this make, and how soon each answers a probe now (RFC
     7637 section 3.4): none where the scenario does not say `nve: {probe: true}`.
     """
+    if sets and not scenario:
+        raise BadInputError("--set is for a scenario: what runs is as it was built")
     if what == "counters":
         if scenario:
             raise BadInputError("a scenario counts nothing: counters are those of running networks")
@@ -133,7 +137,7 @@ def command(what: str, scenario: str | None, as_json: bool) -> None:
             raise BadInputError("a scenario has nobody to ask: peers are those of running networks")
         _show_peers(list(peers()), as_json)
     else:
-        _show(list(planned(what, scenario) if scenario else running(what)), what, as_json)
+        _show(list(planned(what, scenario, sets) if scenario else running(what)), what, as_json)
 
 
 def _show(found: list[Shown], what: str, as_json: bool) -> None:

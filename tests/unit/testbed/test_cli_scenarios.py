@@ -64,7 +64,9 @@ def test_check_gives_what_is_wrong_as_json_with_the_same_status(bad: Path) -> No
     assert result.keys() == {"scenario", "valid", "problems", "deviations"}
     assert (result["scenario"], result["valid"]) == (str(bad), False)
     assert {(problem["line"], problem["column"]): problem["path"] for problem in result["problems"]} == WRONG
-    assert all(problem.keys() == {"path", "message", "hint", "line", "column"} for problem in result["problems"])
+    assert all(
+        problem.keys() == {"path", "message", "hint", "line", "column", "file"} for problem in result["problems"]
+    )
     assert all(problem["message"] for problem in result["problems"])
 
 
