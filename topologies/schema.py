@@ -167,6 +167,8 @@ class RulePart(Part):
     The first rule that matches decides, a VM's before its subnet's, and where none does, a packet is allowed.
     """
 
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["allow"]}, {"required": ["deny"]}]})
+
     allow: Direction | None = None
     deny: Direction | None = None
     protocol: Protocol = None
