@@ -103,7 +103,7 @@ class _Gathering:
 
     def _included(self, name: ScalarNode, path: Path, chain: tuple[str, ...]) -> MappingNode | None:
         given = name.value
-        found = _SHIPPED / f"{given}.yaml" if given in shipped() else path.parent / given
+        found = Path(os.path.normpath(_SHIPPED / f"{given}.yaml" if given in shipped() else path.parent / given))
         file = _called(found, str(found))
         if _same(file, chain):
             way = " -> ".join((*chain[[_real(each) for each in chain].index(_real(file)) :], file))
@@ -114,12 +114,14 @@ class _Gathering:
         self.files += 1
         if self.files > FILES_AT_MOST:
             return None
-        if not found.exists():
-            hint = did_you_mean(given, shipped()) if not Path(given).suffix else f"looked for {found}"
-            self._say(chain[-1], name, f"there is no file {show(given)}", hint)
+        try:
+            text = read_text(found, file)
+        except ScenarioError as error:
+            hint = did_you_mean(given, shipped()) if not Path(given).suffix and not found.exists() else ""
+            self._say(chain[-1], name, f"{show(given)}: {error.problems[0].message}", hint)
             return None
         try:
-            return self.with_included(parse(read_text(found, file), file).root, found, (*chain, file))
+            return self.with_included(parse(text, file).root, found, (*chain, file))
         except ScenarioError as error:
             self.problems += [replace(problem, file=problem.file or error.file) for problem in error.problems]
             return None

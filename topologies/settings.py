@@ -89,7 +89,7 @@ def _index(node: SequenceNode, step: str, at: str) -> int:
         return int(step)
     named = [index for index, entry in enumerate(node.value) if step in _names(entry)]
     if len(named) > 1:
-        raise BadValueError(f"{at} has {len(named)} entries with {step} in them", "give the index of one of them")
+        raise BadValueError(f"{at} has {len(named)} entries with {show(step)} in them", "give the index of one of them")
     if not named:
         names = listed({name for entry in node.value for name in _names(entry)})
         what = f"{at} has no entry {step}, but {number or 'none'}"

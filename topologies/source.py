@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path as FilePath
 from typing import Any
@@ -136,7 +136,7 @@ def parse_value(text: str, file: str) -> Node:
     try:
         root = _composed(text, file, SCENARIO) or ScalarNode(YAML_TAG + "null", "null")
     except ScenarioError as error:
-        raise ScenarioError(file, [replace(problem, line=0, column=0) for problem in error.problems]) from None
+        raise ScenarioError(file, [Problem("", problem.message) for problem in error.problems]) from None
     for node in within(root, set()):
         node.start_mark = StringMark(file, 0, -1, -1, None, 0)
     return root
@@ -187,8 +187,13 @@ def _unusable_node(node: Node) -> Iterator[Problem]:
     elif node.tag == YAML_TAG + "int" and not _WHOLE_NUMBER.fullmatch(str(node.value)):
         yield _at(node, f"{show(node.value)} is not a whole number", "put it in quotes if it is meant as text")
     elif not _is_of_its_type(node):
+        what = (
+            show(node.value)
+            if isinstance(node, ScalarNode)
+            else f"a {'mapping' if isinstance(node, MappingNode) else 'list'}"
+        )
         kind = str(node.tag).removeprefix(YAML_TAG)
-        yield _at(node, f"{show(node.value)} is not of the YAML type {show(kind)}", "leave the tag out")
+        yield _at(node, f"{what} is not of the YAML type {show(kind)}", "leave the tag out")
     if not isinstance(node, MappingNode):
         return
     seen: dict[str, Node] = {}

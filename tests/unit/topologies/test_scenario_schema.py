@@ -1,4 +1,4 @@
-"""The JSON Schema that editors use: as the checker's tables are, good for every good file, and not for what it can tell."""
+"""The JSON Schema that editors use: made of the checker's tables, good for good files, and not for what it can tell."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def links(fabric: Fabric) -> set[frozenset[str]]:
 def test_these_scenarios_are_shipped() -> None:
     assert shipped() == [
         *("contoso_fabrikam", "cross_premise", "hnv", "internet_gateway", "leaf_spine", "ovs_like_peer", "scale_1000"),
-        *("two_hosts", "vlan_gateway"),
+        *("sonic_map", "three_tier", "two_hosts", "vlan_gateway"),
     ]
 
 
