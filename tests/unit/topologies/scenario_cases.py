@@ -1,5 +1,6 @@
 """The texts that the tests of scenarios edit, and what a case is made of."""
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,6 +52,13 @@ tenants:
     vms:
       red1: {subnet: red_net, host: host1, ca: 10.0.0.1}
 """
+
+
+PAGE = Path(__file__).parents[3] / "docs/scenarios.md"
+DOCUMENTED = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+"""The examples of the page about the language."""
+(EVERYTHING,) = (text for text in DOCUMENTED if "\nname: everything\n" in text)
+"""The one that has every word."""
 
 
 class Case(NamedTuple):

@@ -21,8 +21,9 @@ import topologies
 from testbed import cli
 from topologies import shipped
 
+from .scenario_cases import EVERYTHING
+
 FOLDER = Path(topologies.__file__).parent
-EVERYTHING = (FOLDER.parent / "docs/scenarios.md").read_text().split("```yaml\n")[1].split("```")[0]
 TEXTS = [*((FOLDER / f"{name}.yaml").read_text() for name in shipped()), EVERYTHING]
 DATA = [YAML(typ="safe", pure=True).load(text) for text in TEXTS]
 SCHEMA = Draft7Validator(json.loads((FOLDER / "scenario.schema.json").read_text()))
