@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Iterable, Sequence
 
 from pydantic import ValidationError
@@ -22,6 +23,9 @@ from topologies.schema import ScenarioPart
 from topologies.source import Source
 
 shipped = files.shipped
+
+_NUMBERED = re.compile(r"\S*[0-9]\S*")
+"""What differs between messages about entries of one count: names with numbers, and addresses."""
 
 
 def load(name_or_path: str | os.PathLike[str], sets: Sequence[str] = ()) -> Scenario:
@@ -72,5 +76,5 @@ def _told(source: Source, counted: Counted, found: Iterable[Finding]) -> list[Pr
             problems.setdefault(problem, problem)
         else:
             problem = source.place(finding, written)
-            problems.setdefault((written, finding.hint), problem)
+            problems.setdefault((written, _NUMBERED.sub("", finding.message)), problem)
     return sorted(problems.values(), key=lambda problem: (problem.file, problem.line, problem.column))

@@ -48,6 +48,8 @@ def _read(setting: str, name: str) -> tuple[list[str], Node]:
         at = found.end()
     if not steps or setting[at : at + 1] != "=":
         raise BadValueError("is not a path, = and a value", _HINT)
+    if steps[0] == "include":
+        raise BadValueError("what a file includes is for the file to say", "write one that includes both")
     return steps, parse_value(setting[at + 1 :], name)
 
 

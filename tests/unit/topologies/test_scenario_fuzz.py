@@ -111,7 +111,7 @@ def assert_told(said: Said) -> None:
     assert [line for line in said.err.splitlines() if not PLACE.match(line)] == []
 
 
-FUZZ = settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @FUZZ
