@@ -63,7 +63,7 @@ class ScenarioError(BadInputError):
     def _line(self, problem: Problem) -> str:
         file = problem.file or self.file
         place = f"{file}:{problem.line}:{problem.column}" if problem.line else file
-        return f"{place}: {problem}"
+        return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in f"{place}: {problem}")
 
 
 def show(value: object) -> str:

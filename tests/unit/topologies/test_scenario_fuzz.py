@@ -9,6 +9,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
@@ -109,6 +110,21 @@ def assert_told(said: Said) -> None:
     assert "Traceback" not in said.err
     assert (said.status == 2) == bool(said.err)
     assert [line for line in said.err.splitlines() if not PLACE.match(line)] == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        Said(1, "", "net.yaml: is wrong\n"),
+        Said(2, "", ""),
+        Said(0, "", "net.yaml: is wrong\n"),
+        Said(2, "", "Traceback (most recent call last):\n"),
+        Said(2, "", "oops\n"),
+    ],
+)
+def test_another_status_and_other_words_are_noticed(said: Said) -> None:
+    with pytest.raises(AssertionError):
+        assert_told(said)
 
 
 FUZZ = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -5,24 +5,22 @@ from __future__ import annotations
 import io
 import json
 import re
-from contextlib import redirect_stderr, redirect_stdout
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 from ruamel.yaml import YAML
 
 import topologies
-from testbed import cli
 from topologies import shipped
 
+from ..testbed.command_line import Said, nvgre
+from .scenario_cases import EVERYTHING
+
 FOLDER = Path(topologies.__file__).parent
-EVERYTHING = (FOLDER.parent / "docs/scenarios.md").read_text().split("```yaml\n")[1].split("```")[0]
 TEXTS = [*((FOLDER / f"{name}.yaml").read_text() for name in shipped()), EVERYTHING]
 DATA = [YAML(typ="safe", pure=True).load(text) for text in TEXTS]
 SCHEMA = Draft7Validator(json.loads((FOLDER / "scenario.schema.json").read_text()))
@@ -106,29 +104,14 @@ def noisy(draw: st.DrawFn) -> bytes:
     return bytes(raw)
 
 
-def checked(path: Path, *arguments: str) -> tuple[int, str]:
-    """`./nvgre check` in this process: its status, and what it says on standard error."""
-    err = io.StringIO()
-    argv = ["nvgre", "check", str(path), *arguments]
-    with (
-        mock.patch("sys.argv", argv),
-        mock.patch("signal.signal"),
-        redirect_stderr(err),
-        redirect_stdout(io.StringIO()),
-        pytest.raises(SystemExit) as ended,
-    ):
-        cli.main()
-    return int(ended.value.code or 0), err.getvalue()
+def assert_told(said: Said) -> None:
+    assert said.status in {0, 2}
+    assert "Traceback" not in said.err
+    assert (said.status == 2) == bool(said.err)
+    assert [line for line in said.err.splitlines() if not PLACE.match(line)] == []
 
 
-def assert_told(status: int, said: str) -> None:
-    assert status in {0, 2}
-    assert "Traceback" not in said
-    assert (status == 2) == bool(said)
-    assert [line for line in said.splitlines() if not PLACE.match(line)] == []
-
-
-FUZZ = settings(deadline=None, max_examples=1500, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(deadline=None, max_examples=1200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @FUZZ
@@ -138,10 +121,10 @@ def test_a_scenario_with_other_values_is_good_or_told_what_is_wrong(data: Any, t
     YAML().dump(data, stream)
     (tmp_path / "net.yaml").write_text(stream.getvalue())
 
-    status, said = checked(tmp_path / "net.yaml")
+    said = nvgre("check", str(tmp_path / "net.yaml"))
 
-    assert_told(status, said)
-    if status == 0:  # what the checker takes, editors must not mark
+    assert_told(said)
+    if said.status == 0:  # what the checker takes, editors must not mark
         assert [error.message for error in SCHEMA.iter_errors(as_json(data))] == []
 
 
@@ -149,7 +132,7 @@ def test_a_scenario_with_other_values_is_good_or_told_what_is_wrong(data: Any, t
 @given(raw=noisy() | st.binary(max_size=80))
 def test_a_file_with_noise_in_it_is_good_or_told_what_is_wrong(raw: bytes, tmp_path: Path) -> None:
     (tmp_path / "net.yaml").write_bytes(raw)
-    assert_told(*checked(tmp_path / "net.yaml"))
+    assert_told(nvgre("check", str(tmp_path / "net.yaml")))
 
 
 @FUZZ
@@ -161,7 +144,8 @@ def test_a_file_with_noise_in_it_is_good_or_told_what_is_wrong(raw: bytes, tmp_p
     sign=st.sampled_from(["=", "", "=="]),
 )
 def test_a_setting_is_good_or_told_what_is_wrong(path: list[str], value: str, sign: str) -> None:
-    assert_told(*checked(FOLDER / "two_hosts.yaml", "--set", ".".join(path).replace(".[", "[") + sign + value))
+    setting = ".".join(path).replace(".[", "[") + sign + value
+    assert_told(nvgre("check", "two_hosts", "--set", setting))
 
 
 def as_json(value: Any) -> Any:

@@ -11,7 +11,7 @@ from jsonschema import Draft7Validator
 from ruamel.yaml import YAML
 
 import topologies
-from topologies import json_schema, load, shipped
+from topologies import json_schema, load, schema, shipped, wording
 
 from .scenario_cases import EVERYTHING
 
@@ -58,6 +58,12 @@ def complaints(text: str) -> list[str]:
 def test_the_published_schema_is_that_of_the_checkers_tables() -> None:
     mend = ".venv/bin/python -m topologies.json_schema > topologies/scenario.schema.json"
     assert json.loads(PUBLISHED.read_text()) == json_schema.json_schema(), mend
+
+
+def test_every_part_of_the_language_has_its_place() -> None:
+    """Else what is missing or misspelt in it would be told without a hint."""
+    parts = {part for part in vars(schema).values() if isinstance(part, type) and issubclass(part, schema.Part)}
+    assert parts - {schema.Part} == set(wording.SCENARIO.values())
 
 
 def test_it_is_a_schema() -> None:
