@@ -21,6 +21,7 @@ from nvgre_node.namespace import NAMED, entered, netlink
 from testbed import counting
 from testbed.counting import Counters, Elsewhere, PaRow, PortRow, Row
 from testbed.networks import FORMATS, Format, printed
+from testbed.settings import settings_option
 from testbed.tables import show, table
 from topologies import Scenario, load, shipped
 from topologies.derived import customer_routes, lookup_records
@@ -79,9 +80,9 @@ def running(what: str) -> Iterator[Shown]:
         yield from ({"run": run_id, "host": host, **vars(entry)} for entry in found)
 
 
-def planned(what: str, scenario: str) -> Iterator[Shown]:
+def planned(what: str, scenario: str, sets: Sequence[str] = ()) -> Iterator[Shown]:
     """The records, or the routes, of a scenario: nothing has to run."""
-    policy = load(scenario).policy
+    policy = load(scenario, sets).policy
     return lookup_records(policy) if what == "records" else customer_routes(policy)
 
 
@@ -142,8 +143,9 @@ def _show_peers(found: list[Peer], as_json: bool) -> None:
     type=click.Choice(FORMATS),
     help="What to print a network as; yaml if not said.",
 )
+@settings_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(what: str, scenario: str | None, wanted: str | None, as_json: bool) -> None:
+def command(what: str, scenario: str | None, wanted: str | None, sets: tuple[str, ...], as_json: bool) -> None:
     """Show a network with all that follows from it, or what every NVE that runs now (of `up`, `mn` or `run`) has.
 
     WHAT is a scenario, a shipped name or a file. It is printed with its defaults written out and with lookup records,
@@ -159,10 +161,12 @@ def command(what: str, scenario: str | None, wanted: str | None, as_json: bool) 
     if what not in RUNNING:
         if scenario:
             raise BadInputError(f"{what}: of a scenario there are records and routes, such as: show records {scenario}")
-        click.echo(printed(_network(what), _format(wanted, as_json)), nl=False)
+        click.echo(printed(_network(what, sets), _format(wanted, as_json)), nl=False)
         return
     if wanted:
         raise BadInputError(f"--as is for a scenario: {what} are tables, or JSON with --json")
+    if sets and not scenario:
+        raise BadInputError("--set is for a scenario: what runs is as it was built")
     if what == "counters":
         if scenario:
             raise BadInputError("a scenario counts nothing: counters are those of running networks")
@@ -172,16 +176,16 @@ def command(what: str, scenario: str | None, wanted: str | None, as_json: bool) 
             raise BadInputError("a scenario has nobody to ask: peers are those of running networks")
         _show_peers(list(peers()), as_json)
     else:
-        _show(list(planned(what, scenario) if scenario else running(what)), what, as_json)
+        _show(list(planned(what, scenario, sets) if scenario else running(what)), what, as_json)
 
 
-def _network(name: str) -> Scenario:
+def _network(name: str, sets: Sequence[str]) -> Scenario:
     """The scenario of a name or file; a name that is neither may be a misspelt word as well."""
     looks_like_a_path = Path(name).suffix or len(Path(name).parts) > 1 or Path(name).exists()
     if name not in shipped() and not looks_like_a_path:
         hint = did_you_mean(name, [*RUNNING, *shipped()])
         raise BadInputError(f"{name}: neither a scenario nor what networks that run have ({hint})")
-    return load(name)
+    return load(name, sets)
 
 
 def _format(wanted: str | None, as_json: bool) -> Format:

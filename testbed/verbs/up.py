@@ -5,15 +5,17 @@ from __future__ import annotations
 import click
 
 from nvgre_node.dataplane import DATAPLANES
+from testbed.settings import settings_option
 from topologies import Scenario, load
 
 
 @click.command(short_help="Build a scenario and open the Mininet shell.")
 @click.argument("scenario")
+@settings_option
 @click.option("--dataplane", type=click.Choice(list(DATAPLANES)), default="ebpf", show_default=True)
-def command(scenario: str, dataplane: str) -> None:
+def command(scenario: str, sets: tuple[str, ...], dataplane: str) -> None:
     """Build SCENARIO, a shipped name or a file, and open the Mininet shell; leaving the shell removes it all."""
-    loaded = load(scenario)
+    loaded = load(scenario, sets)
     from mininet.cli import CLI
     from mininet.log import setLogLevel
 

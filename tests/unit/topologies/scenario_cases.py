@@ -54,6 +54,13 @@ tenants:
 """
 
 
+PAGE = Path(__file__).parents[3] / "docs/scenarios.md"
+DOCUMENTED = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+"""The examples of the page about the language."""
+(EVERYTHING,) = (text for text in DOCUMENTED if "\nname: everything\n" in text)
+"""The one that has every word."""
+
+
 class Case(NamedTuple):
     """In a good text, `edits` replace text by text; `wrong` is all that is then said, each after `net.yaml:`."""
 
