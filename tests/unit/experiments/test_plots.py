@@ -277,3 +277,10 @@ def test_a_wrong_column_is_named() -> None:
         throughput.draw([{**rates()[0], "gigabits_per_second": "fast"}])
     with pytest.raises(ValueError, match="heard or silent"):
         isolation.draw([{**probes()[0], "observed": "maybe"}])
+
+
+def test_a_hosts_pas_stay_inside_its_box(tmp_path: Path) -> None:
+    scenario = load("hnv")
+    shown = saved(topology.draw(scenario.policy, scenario.fabric), tmp_path)
+
+    assert "PA 192.168.1.11/24 and 4 more" in shown
