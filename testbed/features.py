@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from nvgre_node import privileges
+
 
 @dataclass(frozen=True)
 class Feature:
@@ -38,7 +40,11 @@ def _has_bpf_file_system() -> bool:
     return "\tbpf\n" in Path("/proc/filesystems").read_text()
 
 
-ROOT = Feature("root", "every network", lambda: os.geteuid() == 0, "use sudo")
+def _is_root() -> bool:
+    return os.geteuid() == 0 and not privileges.lacking(privileges.NETWORK)
+
+
+ROOT = Feature("root", "every network", _is_root, f"use sudo; {privileges.remedy(privileges.NETWORK)}")
 FEATURES = (
     ROOT,
     Feature("Linux 5.15 or newer", "ebpf", lambda: _kernel_at_least(5, 15), "use a newer kernel"),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 
 import click
 
 from testbed import kernel
-from testbed.features import FEATURES
+from testbed.features import FEATURES, ROOT
 from testbed.tables import show, table
 from testbed.vm.uml import UserModeLinux
 
@@ -41,14 +40,14 @@ def programs_and_rights() -> list[Row]:
 def kernel_features() -> list[Row]:
     """What only some kernels have: each is made, here, and one knows what guests have."""
     guest_lacks = UserModeLinux().missing()
-    root = os.geteuid() == 0
+    root = ROOT.present()
     lacks = kernel.lacks() if root else {}
     rows = []
     for name, probe in kernel.PROBES.items():
         in_guests = name in kernel.IN_GUESTS and not guest_lacks
         why = lacks.get(name, "only root can find out")
         where = HERE if not why else UNKNOWN if not root else GUEST if in_guests else NOWHERE
-        remedy = "use sudo" if not root else _IN_A_GUEST if in_guests else guest_lacks or "use another kernel"
+        remedy = ROOT.remedy if not root else _IN_A_GUEST if in_guests else guest_lacks or "use another kernel"
         rows.append(Row(name, probe.used_for, where, f"this kernel says: {why}" if why and root else why, remedy))
     return rows
 
