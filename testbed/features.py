@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nvgre_node import privileges
+from nvgre_node.privileges import missing_for_a_network
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ def _has_bpf_file_system() -> bool:
 
 
 def _is_root() -> bool:
-    return os.geteuid() == 0 and not privileges.lacking(privileges.NETWORK)
+    return os.geteuid() == 0 and not missing_for_a_network()
 
 
-ROOT = Feature("root", "every network", _is_root, f"use sudo; {privileges.remedy(privileges.NETWORK)}")
+ROOT = Feature("root", "every network", _is_root, "use sudo; in a container, start that with --privileged")
 FEATURES = (
     ROOT,
     Feature("Linux 5.15 or newer", "ebpf", lambda: _kernel_at_least(5, 15), "use a newer kernel"),

@@ -1,4 +1,4 @@
-"""Root without a privilege, as in a container, is told so in one message, and nothing is left behind."""
+"""Root without a privilege, as in a container, is told so in one message."""
 
 from __future__ import annotations
 
@@ -17,11 +17,19 @@ def without(privilege: str, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=60)
 
 
-@pytest.mark.parametrize("words", [("vm", "run", "true"), ("run", "isolation"), ("up", "two_hosts")], ids=" ".join)
-def test_root_without_a_privilege_gets_one_message(words: tuple[str, ...]) -> None:
-    done = without("sys_admin", *words)
+@pytest.mark.parametrize(
+    ("privilege", "words", "remedy"),
+    [
+        ("sys_admin", ("vm", "run", "true"), "--cap-add SYS_ADMIN"),
+        ("mknod", ("vm", "run", "true"), "--cap-add MKNOD"),
+        ("net_admin", ("run", "isolation"), "--privileged"),
+        ("sys_admin", ("up", "two_hosts"), "--privileged"),
+    ],
+)
+def test_root_without_a_privilege_gets_one_message(privilege: str, words: tuple[str, ...], remedy: str) -> None:
+    done = without(privilege, *words)
     assert done.returncode == 3, done.stderr
-    assert "--cap-add SYS_ADMIN" in done.stderr
+    assert remedy in done.stderr
     assert "Traceback" not in done.stderr
 
 
