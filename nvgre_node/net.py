@@ -11,11 +11,13 @@ from mininet.net import Mininet
 
 from nvgre_node import namespace
 from nvgre_node.dataplane.base import Drop, PaCounters, PortCounters, SubnetCounters
+from nvgre_node.errors import MissingError
 from nvgre_node.groups import ascending
 from nvgre_node.link import VethLink
 from nvgre_node.migration import Migration, Mover
 from nvgre_node.node import FabricRouter, NamespacedNode, ProviderHost, TenantVM
 from nvgre_node.policy import Address
+from nvgre_node.privileges import missing_for_a_network
 from nvgre_node.run import Run
 from nvgre_node.topo import NvgreTopo
 from nvgre_node.waiting import uninterrupted, wait_until
@@ -57,7 +59,13 @@ class NvgreNet(Mininet):
         return self._own
 
     def start(self) -> None:
-        """Builds the network, as a run of its own. A `with` block does this, and waits until it is ready."""
+        """Builds the network, as a run of its own. A `with` block does this, and waits until it is ready.
+
+        Raises:
+            MissingError: not root, or root without what this needs.
+        """
+        if reason := missing_for_a_network():
+            raise MissingError(reason)
         with uninterrupted():
             self._own = Run.create()
         super().start()
