@@ -64,13 +64,13 @@ EXPLANATIONS = {
     "migration": Explanation(
         question="How long is a VM cut off while it moves to another provider host?",
         reading=(
-            "A VM moves from host to host while another one sends it a datagram every millisecond, and as much on a TCP "
+            "A VM moves from host to host while another sends it a datagram every millisecond, and as much on a TCP "
             "connection. Each curve says what share of the moves had cut it off for at most so long: from the first "
             "datagram that was lost to the first that arrived again, and the longest time that the TCP stream stood "
             "still. Addresses, VSID and connection stay; what changes is the outer destination, on every NVE."
         ),
         clause=(
-            "RFC 7637 section 4.1: an NVE's policy is updated as VMs move, and their addresses stay (T2, P2); the order "
+            "RFC 7637 section 4.1: NVEs get new policy as VMs move, and addresses stay (T2, P2); the order "
             "is that of Hyper-V Network Virtualization: the target's policy, the switch-over, then every other NVE."
         ),
     ),

@@ -23,6 +23,8 @@ from nvgre_node.wire import NvgreHeader, WireError
 
 NAME = "isolation"
 _TOKEN = re.compile(rb"nvgre-bed:.{8}", re.DOTALL)
+_SHORTLY = 0.1
+"""Seconds to wait where nothing is to be seen; what leaks later is seen when all has become quiet."""
 _TOKEN_MARK, _TOKEN_LOT_BYTES = b"nvgre-bed:", 8
 
 
@@ -174,8 +176,14 @@ class Session:
             now = observed(sent, seen, self._vms)
             return now == wanted if wanted.vms else bool(now.vms) or self._net.dropped() != before
 
-        self._seen += self._watch.until(settled)
+        self._seen += self._watch.until(
+            settled, _SHORTLY if sent.kind.is_flooded and self._is_alone(sent.source) else 1
+        )
         return ", ".join(reason.label for reason in self._net.dropped() - before)
+
+    def _is_alone(self, vm: Vm) -> bool:
+        """Whether nobody else is in a VM's virtual subnet: what it floods goes nowhere, and nobody drops it either."""
+        return not any(other.subnet == vm.subnet and other != vm for other in self._policy.vms)
 
     def audiences(self, sent: Iterable[Probe]) -> list[Audience]:
         """Who heard each probe, over all that was seen until the network fell quiet: a late leak is a leak."""

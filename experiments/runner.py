@@ -56,7 +56,7 @@ def conduct(plan: Plan, progress: Callable[[str, str], Progress]) -> Run:
     kind, offloads = ("target", {}) if plan.target else ("scenario", _OFFLOADS)
     file = {kind: {"name": scenario.name, "sha256": scenario.sha256}}
     noted = manifest(file, plan.seed, plan.dataplanes, mtus, offloads, plan.arguments)
-    run = Run.create(plan.out, plan.experiments, noted, scenario.path.read_text())
+    run = Run.create(plan.out, plan.experiments, noted, scenario.text)
     try:
         for name in plan.experiments:
             for dataplane in plan.dataplanes:

@@ -30,6 +30,15 @@ class Migration:
     switched: float
     known: float
 
+    def __str__(self) -> str:
+        known = f"every NVE knew {self.milliseconds:.1f} ms later"
+        return f"{self.vm} is on {self.target}, and no longer on {self.source}; {known}"
+
+    @property
+    def milliseconds(self) -> float:
+        """How long it took until every NVE knew."""
+        return 1000 * (self.known - self.switched)
+
 
 class Mover:
     """Changes the policy of a running network, and where its VMs are. `hosts` are the provider hosts by name."""

@@ -1,4 +1,4 @@
-"""A passive NVGRE monitor: what passes an interface, by VSID, FlowID and direction (RFC 7637 section 4.9, D1).
+"""A passive NVGRE monitor: what passes an interface, by VSID, FlowID, direction and PA (RFC 7637 section 4.9, D1).
 
 It is a packet socket whose BPF filter accounts packets and takes none in: it can neither change nor delay anything, and
 needs nothing of the NVE. It goes with the socket.
@@ -12,14 +12,16 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import IPv6Address
 from typing import Self
 
 from nvgre_node.dataplane.build import object_file
 from nvgre_node.dataplane.libbpf import Map, Object
+from nvgre_node.policy import Address
 
 _ETH_P_ALL, _SO_ATTACH_BPF = 0x0003, 50
 # The layouts of bpf/monitor.bpf.c.
-_FLOW = struct.Struct("=IBBxx")
+_FLOW = struct.Struct("=IBBxx16s")
 _ACCOUNT = struct.Struct("=QQ")
 _FIRST = bytes(4)
 
@@ -33,11 +35,12 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True)
 class Flow:
-    """What packets are told apart by."""
+    """What packets are told apart by; `pa` is that of the other end, or a group."""
 
     vsid: int
     flow_id: int
     direction: Direction
+    pa: Address
 
 
 @dataclass(frozen=True)
@@ -97,9 +100,19 @@ def by_vsid(flows: Mapping[Flow, Account]) -> dict[tuple[Direction, int], Accoun
     return dict(sorted(totals.items()))
 
 
+def by_pa(flows: Mapping[Flow, Account]) -> dict[tuple[Direction, Address], Account]:
+    """The totals of each PA to which packets went, or from which they came."""
+    totals: dict[tuple[Direction, Address], Account] = {}
+    for flow, account in flows.items():
+        key = flow.direction, flow.pa
+        totals[key] = totals.get(key, Account()) + account
+    return totals
+
+
 def _flow(key: bytes) -> Flow:
-    vsid, flow_id, outgoing = _FLOW.unpack(key)
-    return Flow(vsid, flow_id, Direction.OUT if outgoing else Direction.IN)
+    vsid, flow_id, outgoing, packed = _FLOW.unpack(key)
+    pa = IPv6Address(packed)
+    return Flow(vsid, flow_id, Direction.OUT if outgoing else Direction.IN, pa.ipv4_mapped or pa)
 
 
 def _sum(accounts: Map, key: bytes) -> Account:

@@ -10,12 +10,14 @@ from mininet.log import setLogLevel
 from mininet.net import Mininet
 
 from nvgre_node import namespace
-from nvgre_node.dataplane.base import Drop, SubnetCounters
+from nvgre_node.dataplane.base import Drop, PaCounters, PortCounters, SubnetCounters
+from nvgre_node.errors import MissingError
 from nvgre_node.groups import ascending
 from nvgre_node.link import VethLink
 from nvgre_node.migration import Migration, Mover
 from nvgre_node.node import FabricRouter, NamespacedNode, ProviderHost, TenantVM
 from nvgre_node.policy import Address
+from nvgre_node.privileges import missing_for_a_network
 from nvgre_node.run import Run
 from nvgre_node.topo import NvgreTopo
 from nvgre_node.waiting import uninterrupted, wait_until
@@ -57,7 +59,13 @@ class NvgreNet(Mininet):
         return self._own
 
     def start(self) -> None:
-        """Builds the network, as a run of its own. A `with` block does this, and waits until it is ready."""
+        """Builds the network, as a run of its own. A `with` block does this, and waits until it is ready.
+
+        Raises:
+            MissingError: not root, or root without what this needs.
+        """
+        if reason := missing_for_a_network():
+            raise MissingError(reason)
         with uninterrupted():
             self._own = Run.create()
         super().start()
@@ -126,6 +134,14 @@ class NvgreNet(Mininet):
     def counters(self) -> dict[str, dict[int, SubnetCounters]]:
         """Each NVE's counters since it came up: by provider host, then by VSID."""
         return {host.name: host.counters() for host in self.provider_hosts}
+
+    def port_counters(self) -> dict[str, dict[str, PortCounters]]:
+        """The same by provider host, then by VM port."""
+        return {host.name: host.port_counters() for host in self.provider_hosts}
+
+    def pa_counters(self) -> dict[str, dict[Address, PaCounters]]:
+        """The same by provider host, then by remote PA."""
+        return {host.name: host.pa_counters() for host in self.provider_hosts}
 
     def alive(self, timeout: float = 1.0) -> dict[str, dict[Address, float | None]]:
         """By provider host and verified peer: seconds until that NVE answered a probe, or None if it has not (V3)."""

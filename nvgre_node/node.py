@@ -17,7 +17,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from nvgre_node import dataplane, namespace, next_hops, probing
 from nvgre_node.choices import COPY
 from nvgre_node.dataplane import capability
-from nvgre_node.dataplane.base import Home, Punted, SubnetCounters
+from nvgre_node.dataplane.base import Home, PaCounters, PortCounters, Punted, SubnetCounters
 from nvgre_node.dataplane.capability import Capability
 from nvgre_node.errors import BadInputError, MissingError
 from nvgre_node.fabric import MulticastRoute, Multipath, Route
@@ -26,7 +26,7 @@ from nvgre_node.multipath import Spreading
 from nvgre_node.namespace import netlink
 from nvgre_node.outside import DEFAULT
 from nvgre_node.policy import Address, LookupRecord, NvePolicy, Vm
-from nvgre_node.run import Run, process_run
+from nvgre_node.run import DATAPLANES, Run, process_run
 
 _IFA_F_NODAD = 0x02
 
@@ -305,6 +305,9 @@ class ProviderHost(NamespacedNode):
         capability.check(self.policy, name, self.dataplane.capabilities)
         with self.inside():
             self.dataplane.attach(self.policy, self.uplinks)
+        told = self.run.directory / DATAPLANES
+        told.mkdir(exist_ok=True)
+        (told / self.name).write_text(name)
 
     def terminate(self) -> None:
         """Closes the data plane, then the node."""
@@ -316,6 +319,16 @@ class ProviderHost(NamespacedNode):
         """The counters of its NVE since it came up, by VSID."""
         with self.inside():
             return self.dataplane.counters()
+
+    def port_counters(self) -> dict[str, PortCounters]:
+        """The same by its ports."""
+        with self.inside():
+            return self.dataplane.port_counters()
+
+    def pa_counters(self) -> dict[Address, PaCounters]:
+        """The same by the PAs of other NVEs."""
+        with self.inside():
+            return self.dataplane.pa_counters()
 
     def punted(self) -> list[Punted]:
         """Its VMs' frames that no lookup record knew since the last call, where `unknown` is `punt` (B6)."""

@@ -229,8 +229,12 @@ class NvePolicy:
         return ascending({group for groups in self.groups.values() for group in groups.outer})
 
     def with_records(self, *records: LookupRecord) -> NvePolicy:
-        """The same, but VMs are where these records say; their NVEs may send into the records' virtual subnets (C1)."""
-        known = {(record.vsid, record.mac, record.ca): record for record in (*self.records, *records)}
+        """The same, but VMs are where these records say; their NVEs may send into the records' virtual subnets (C1).
+
+        They come first: what an older record says of the same MAC address counts no more.
+        """
+        new = {(record.vsid, record.mac, record.ca): record for record in records}
+        known = new | {key: own for own in self.records if (key := (own.vsid, own.mac, own.ca)) not in new}
         senders = dict(self.senders)
         for record in records:
             if not self.is_local(record):
@@ -280,6 +284,11 @@ class NvePolicy:
         located = {record.pa for record in self.records if not self.is_local(record)}
         return frozenset(located.union(*self.replicas.values()))
 
+    @cached_property
+    def peer_pas(self) -> frozenset[Address]:
+        """Every PA that packets go to or may come from, groups of the underlay among them."""
+        return self.remote_pas.union(self.joined, self.verified, *self.senders.values())
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -297,7 +306,27 @@ class Policy:
 
     def vm(self, name: str) -> Vm:
         """The VM of a name, else UnknownNameError."""
-        return _named("VM", name, {vm.name: vm for vm in self.vms})
+        return _named("VM", name, self._vm_by_name)
+
+    @cached_property
+    def _vm_by_name(self) -> dict[str, Vm]:
+        return {vm.name: vm for vm in self.vms}
+
+    @cached_property
+    def _nve_by_host(self) -> dict[str, Nve]:
+        return {nve.host: nve for nve in self.nves}
+
+    @cached_property
+    def _subnet_by_name(self) -> dict[str, VirtualSubnet]:
+        return {subnet.name: subnet for subnet in self.subnets}
+
+    @cached_property
+    def _hosts_by_vsid(self) -> dict[int, set[str]]:
+        """The hosts with a port in each virtual subnet that has any."""
+        found: dict[int, set[str]] = {}
+        for vm in self.vms:
+            found.setdefault(self.vsid_of(vm), set()).add(vm.host)
+        return found
 
     @cached_property
     def machines(self) -> Mapping[str, tuple[Vm, ...]]:
@@ -318,11 +347,11 @@ class Policy:
 
     def nve(self, host: str) -> Nve:
         """The NVE of a provider host, else UnknownNameError."""
-        return _named("provider host", host, {nve.host: nve for nve in self.nves})
+        return _named("provider host", host, self._nve_by_host)
 
     def subnet(self, name: str) -> VirtualSubnet:
         """The virtual subnet of a name, else UnknownNameError."""
-        return _named("virtual subnet", name, {subnet.name: subnet for subnet in self.subnets})
+        return _named("virtual subnet", name, self._subnet_by_name)
 
     def physical_network(self, name: str) -> PhysicalNetwork:
         """The physical network of a name, else UnknownNameError."""
@@ -456,7 +485,7 @@ class Policy:
         return nve.pas[[subnet.vsid for subnet in self.subnets].index(vsid) % len(nve.pas)].ip
 
     def _members(self, vsid: int) -> set[str]:
-        return {vm.host for vm in self.vms if self.vsid_of(vm) == vsid}
+        return self._hosts_by_vsid.get(vsid, set())
 
     def _all_pas(self, hosts: set[str]) -> frozenset[Address]:
         return frozenset(pa.ip for host in hosts for pa in self.nve(host).pas)

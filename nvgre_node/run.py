@@ -23,6 +23,8 @@ from nvgre_node.errors import MissingError
 from nvgre_node.waiting import uninterrupted, wait_until
 
 ROOT = Path("/run/nvgre")
+DATAPLANES = "dataplanes"
+"""The folder of a run in which each provider host is a file, which holds the name of its data plane."""
 
 
 class Run:

@@ -21,10 +21,12 @@ VERBS = {
     "list": "Scenarios, experiments and data planes, and what runs on this machine.",
     "check": "Validate a scenario: every error in one pass.",
     "up": "Build a scenario and open the Mininet shell.",
+    "migrate": "Move a VM of a running network to another provider host.",
     "run": "Run experiments and write a run with its report.",
     "report": "Render a run again.",
     "explain": "Which records decide where a VM's packet goes.",
-    "show": "Counters of the networks that run now.",
+    "show": "A network in full, or what those that run now have counted.",
+    "import-hnv": "A scenario from a PowerShell script of Hyper-V's cmdlets.",
     "doctor": "What this machine can do.",
     "clean": "Remove what crashed runs left, and nothing else.",
     "vm": "Commands, a shell and tests in a guest with a stock kernel.",
@@ -43,7 +45,7 @@ class Verbs(click.Group):
         """The command of a verb, or None."""
         if cmd_name not in VERBS:
             return None
-        command: click.Command = importlib.import_module(f"testbed.verbs.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"testbed.verbs.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

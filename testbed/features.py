@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from nvgre_node.dataplane import DATAPLANES, implementation
 from nvgre_node.needs import Need, program
+from nvgre_node.privileges import missing_for_a_network
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,11 @@ class Feature:
     needed_by: tuple[str, ...]
 
 
-ROOT = Feature(Need("root", lambda: os.geteuid() == 0, "use sudo"), ("every network",))
+def _is_root() -> bool:
+    return os.geteuid() == 0 and not missing_for_a_network()
+
+
+ROOT = Feature(Need("root", _is_root, "use sudo; in a container, start that with --privileged"), ("every network",))
 _OWN = (
     ROOT,
     Feature(program("mnexec", "mininet"), ("every network",)),

@@ -1,6 +1,7 @@
 """Options of the whole test suite, and how many tests run side by side."""
 
 import os
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -34,9 +35,29 @@ def is_one_file(arguments: list[str]) -> bool:
     return len(files) == 1 and files.pop().endswith(".py")
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what tries a mutant of the data plane: every test that has one compiled (`tests/netns/mutation.py`)."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "compiled" in item.function.__code__.co_names:
+            item.add_marker("mutants")
+
+
+def mutation_score(reports: Iterable[pytest.TestReport]) -> tuple[int, int]:
+    """How many mutants were noticed, by a test that passed, and how many there were, whatever came of their tests."""
+    own = [report for report in reports if "mutants" in report.keywords]
+    passed = {report.nodeid for report in own if report.when == "call" and report.passed}
+    return len(passed - {report.nodeid for report in own if report.failed}), len({report.nodeid for report in own})
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says what guests ran, for the tests that ran tests in one."""
-    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+    """Says what guests ran, for the tests that ran tests in one, and how many mutants were noticed."""
+    every = [found for reports in terminalreporter.stats.values() for found in reports]
+    reports = [report for report in every if isinstance(report, pytest.TestReport)]
+    noticed, mutants = mutation_score(reports)
+    if mutants:
+        terminalreporter.write_line(f"mutants: {noticed} of {mutants} noticed")
+    for report in reports:
         for name, value in getattr(report, "user_properties", ()):
             if name == "in a guest" and report.when == "call":
                 terminalreporter.write_line(f"{report.nodeid}: in a guest: {value}")

@@ -180,6 +180,7 @@ class Facts:
     gateways: tuple[Gateway, ...] = ()
     sites: tuple[Site, ...] = ()
     servers: dict[str, str | None] = field(default_factory=dict)
+    vms_are_known: bool = True
 
     @cached_property
     def overhead(self) -> int:
@@ -235,6 +236,7 @@ def read(data: dict[str, Any]) -> Facts:
     servers = {name: _text(_mapping(own).get("host")) for name, own in _mapping(data.get("servers")).items()}
     return Facts(
         servers=servers,
+        vms_are_known=all(isinstance(_mapping(part).get("vms", {}), dict) for part in tenants.values()),
         mtus=_mtus(_mapping(data.get("mtu"))),
         hosts={name: _each(values.pa, _mapping(host), "pa") for name, host in hosts.items()},
         vlans={name: vid for name, vid in vlans.items() if vid},

@@ -1,70 +1,80 @@
-"""Finds a scenario file, reads it, and says everything that is wrong with it in one pass. Touches only that file."""
+"""Reads a scenario, and says everything that is wrong with it in one pass. Touches only its files.
+
+A file is read with what it includes, settings are applied, counts are carried out, and what is not said is filled in;
+then every rule is asked. Single values are checked as they were written, so that no mistake is told a hundred times.
+"""
 
 from __future__ import annotations
 
+import io
 import os
-from hashlib import sha256
-from pathlib import Path
+import re
+from collections.abc import Iterable, Sequence
 
 from pydantic import ValidationError
+from ruamel.yaml import YAML
 
-from topologies import checks, facts, wording
-from topologies.problems import Finding, Problem, ScenarioError, did_you_mean
+from topologies import checks, counts, defaults, facts, files, settings, wording
+from topologies.counts import Counted
+from topologies.nodes import spelt_out
+from topologies.problems import Finding, Problem, ScenarioError
 from topologies.scenario import Scenario, build
 from topologies.schema import ScenarioPart
-from topologies.source import Source, parse, read_text
+from topologies.source import Source
 
-_SHIPPED = Path(__file__).parent
+shipped = files.shipped
 
-
-def shipped() -> list[str]:
-    """The names of the scenarios that come with the project, sorted."""
-    return sorted(path.stem for path in _SHIPPED.glob("*.yaml"))
+_NUMBERED = re.compile(r"\S*[0-9]\S*")
+"""What differs between messages about entries of one count: names with numbers, and addresses."""
 
 
-def load(name_or_path: str | os.PathLike[str]) -> Scenario:
-    """The scenario of a shipped name or of a file.
+def load(name_or_path: str | os.PathLike[str], sets: Sequence[str] = ()) -> Scenario:
+    """The scenario of a shipped name or of a file, with settings such as `nve.ttl=5` in place of what it says.
 
     Raises:
         ScenarioError: there is no such scenario, or something is wrong with it: all of it, line by line.
     """
-    given = os.fspath(name_or_path)
-    path = _find(given)
-    file = _called(path, given)
-    text = read_text(path, file)
-    part = _checked(parse(text, file))
-    return build(part, path, sha256(text.encode()).hexdigest())
+    found = files.read(name_or_path)
+    source = settings.applied(found.source, sets)
+    text = _text(source) if found.text is None or sets else found.text
+    part = _checked(Source(source.file, spelt_out(source.root)), found.path.stem)
+    return build(part, found.path, text)
 
 
-def _find(given: str) -> Path:
-    if given in shipped():
-        return _SHIPPED / f"{given}.yaml"
-    path = Path(given)
-    looks_like_a_path = path.suffix or len(path.parts) > 1
-    if given and (looks_like_a_path or path.exists()):
-        return path
-    hint = f"{did_you_mean(given, shipped())}; the path of a file works too"
-    raise ScenarioError(given or "(nothing)", [Problem("", "no such scenario", hint)])
+def _text(source: Source) -> str:
+    """One file that says what several, or a file and settings, say together."""
+    stream = io.StringIO()
+    YAML().dump(source.data, stream)
+    return stream.getvalue()
 
 
-def _called(path: Path, given: str) -> str:
-    """What to call a file in messages: as it was given, or from here if that is shorter."""
-    if str(path) == given or not path.is_relative_to(Path.cwd()):
-        return str(path)
-    return str(path.relative_to(Path.cwd()))
+def _checked(source: Source, stem: str) -> ScenarioPart:
+    written, found = _validated(source.data)
+    counted = defaults.filled(counts.expanded(source.data), stem)
+    found += counted.findings
+    found += checks.check(facts.read(counted.data))
+    if not found and written:
+        # Whatever is filled in follows from what was found good.
+        return ScenarioPart.model_validate(counted.data)
+    raise ScenarioError(source.file, _told(source, counted, found))
 
 
-def _checked(source: Source) -> ScenarioPart:
-    part, found = _validated(source)
-    found += checks.check(facts.read(source.data))
-    if part is None or found:
-        problems = {source.place(finding): None for finding in found}  # two aliases of one mistake are one problem
-        raise ScenarioError(source.file, sorted(problems, key=lambda problem: (problem.line, problem.column)))
-    return part
-
-
-def _validated(source: Source) -> tuple[ScenarioPart | None, list[Finding]]:
+def _validated(data: object) -> tuple[ScenarioPart | None, list[Finding]]:
     try:
-        return ScenarioPart.model_validate(source.data), []
+        return ScenarioPart.model_validate(data), []
     except ValidationError as error:
         return None, wording.findings(error)
+
+
+def _told(source: Source, counted: Counted, found: Iterable[Finding]) -> list[Problem]:
+    """Every problem once, in the order of the files: of what a count stands for, the first with a mistake."""
+    problems: dict[object, Problem] = {}
+    for finding in found:
+        written = counted.written(finding.path)
+        if written == finding.path:
+            problem = source.place(finding)
+            problems.setdefault(problem, problem)
+        else:
+            problem = source.place(finding, written)
+            problems.setdefault((written, _NUMBERED.sub("", finding.message)), problem)
+    return sorted(problems.values(), key=lambda problem: (problem.file, problem.line, problem.column))

@@ -31,13 +31,17 @@ class Finding:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong at a place in the file. `line` and `column` count from 1; 0 means the file as a whole."""
+    """Something wrong at a place in the file. `line` and `column` count from 1; 0 means the file as a whole.
+
+    `file` is the place where that is not the scenario's own: an included file, or a setting of the command line.
+    """
 
     path: str
     message: str
     hint: str = ""
     line: int = 0
     column: int = 0
+    file: str = ""
 
     def __str__(self) -> str:
         said = f"{self.path}: {self.message}" if self.path else self.message
@@ -57,8 +61,9 @@ class ScenarioError(BadInputError):
         return "\n".join(self._line(problem) for problem in self.problems)
 
     def _line(self, problem: Problem) -> str:
-        place = f"{self.file}:{problem.line}:{problem.column}" if problem.line else self.file
-        return f"{place}: {problem}"
+        file = problem.file or self.file
+        place = f"{file}:{problem.line}:{problem.column}" if problem.line else file
+        return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in f"{place}: {problem}")
 
 
 def show(value: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from ipaddress import IPv6Address, IPv6Interface, ip_interface
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A network. `sha256` is that of the file's text; `tenant_mtu` is in bytes of IP packet."""
+    """A network. `text` is what its file says, or several and settings together, and `sha256` its hash.
+
+    `tenant_mtu` is in bytes of IP packet.
+    """
 
     name: str
     title: str
@@ -36,6 +40,7 @@ class Scenario:
     policy: Policy
     fabric: Fabric
     tenant_mtu: int
+    text: str = ""
 
     def with_mtu(self, underlay: int | None = None, tenant: int | None = None) -> Scenario:
         """The same network with other MTUs (bytes of IP packet), unchecked: an experiment may want a misfit."""
@@ -86,17 +91,18 @@ class Scenario:
         return NvgreTopo(self.policy, self.fabric, self.tenant_mtu, **options)
 
 
-def build(part: ScenarioPart, path: Path, sha256: str) -> Scenario:
-    """The scenario of a file in which nothing is wrong."""
+def build(part: ScenarioPart, path: Path, text: str) -> Scenario:
+    """The scenario of a file in which nothing is wrong, and nothing is missing any more."""
     return Scenario(
         name=part.name,
         title=part.title,
         about=part.about.strip(),
         path=path,
-        sha256=sha256,
+        sha256=sha256(text.encode()).hexdigest(),
         policy=_policy(part),
         fabric=Fabric(tuple(part.routers), tuple(_links(part)), _underlay_mtu(part), _multipath(part)),
         tenant_mtu=part.mtu.tenant,
+        text=text,
     )
 
 

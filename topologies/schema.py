@@ -61,6 +61,7 @@ Vsid = Annotated[int, PlainValidator(values.vsid)]
 Mac = Annotated[str, PlainValidator(values.mac)]
 Ttl = Annotated[int, PlainValidator(values.ttl)]
 PlainDscp = Annotated[int, PlainValidator(values.plain_dscp)]
+Count = Annotated[int, PlainValidator(values.count)]
 Pcp = Annotated[int, PlainValidator(values.pcp)]
 Vid = Annotated[int, PlainValidator(values.vid)]
 OuterDscp = Annotated[Dscp, PlainValidator(values.dscp)]
@@ -84,6 +85,9 @@ def for_all(value: Any) -> Any:
 
 
 Pas = Annotated[list[Pa], BeforeValidator(one_or_many), Field(min_length=1, max_length=MAX_PAS)]
+
+
+Prefixes = Annotated[list[Prefix], BeforeValidator(one_or_many), Field(min_length=1)]
 
 
 Outside = Annotated[list[Pa], BeforeValidator(one_or_many), Field(min_length=1)]
@@ -148,7 +152,8 @@ class HostPart(Part):
     What it says of deviations is about its own NVE, and takes the place of all that `nve` says of them.
     """
 
-    pa: Pas = Field(examples=["pa: 192.168.1.10/24"])
+    pa: Pas = Field(default=[], examples=["pa: 192.168.1.10/24"])
+    count: Count | None = None
     vendor: Vendor = Vendor.OURS
     vlan: Vid | None = None
     dataplane: Annotated[str | None, PlainValidator(values.dataplane)] = None
@@ -161,6 +166,8 @@ class RulePart(Part):
 
     The first rule that matches decides, a VM's before its subnet's, and where none does, a packet is allowed.
     """
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["allow"]}, {"required": ["deny"]}]})
 
     allow: Direction | None = None
     deny: Direction | None = None
@@ -197,10 +204,9 @@ class SubnetPart(Part):
     underlay, once (B2). `groups` says which groups of the tenant's have one of their own (B3). Subnets may share them.
     """
 
-    vsid: Vsid = Field(examples=["vsid: 5001"])
-    prefixes: Annotated[list[Prefix], BeforeValidator(one_or_many), Field(min_length=1)] = Field(
-        examples=["prefixes: [10.1.1.0/24]"]
-    )
+    vsid: Vsid = Field(default=0, examples=["vsid: 5001"])
+    prefixes: Prefixes = Field(default=[], examples=["prefixes: [10.1.1.0/24]"])
+    count: Count | None = None
     group: Group | None = None
     groups: dict[InnerGroup, Group] = Field(default={})
     acl: list[RulePart] = Field(default=[])
@@ -248,8 +254,9 @@ class VmPart(Part):
     """
 
     subnet: Annotated[str | None, PlainValidator(values.text)] = None
-    host: Reference = Field(examples=["host: NAME, one of the hosts"])
+    host: Reference = Field(default="", examples=["host: NAME, one of the hosts"])
     ca: Cas = Field(default=[])
+    count: Count | None = None
     trunk: Annotated[dict[Vid, VlanPart], Field(min_length=1)] | None = None
     mac: Mac | None = None
     pa: OwnPa | None = None
@@ -274,8 +281,9 @@ class TenantPart(Part):
     """
 
     subnets: dict[Name, SubnetPart] = Field(
-        examples=["subnets: {red_net: {vsid: 5001, prefixes: [10.1.1.0/24]}}"], min_length=1
+        default={}, examples=["subnets: {red_net: {vsid: 5001, prefixes: [10.1.1.0/24]}}"], min_length=1
     )
+    count: Count | None = None
     vms: dict[VmName, VmPart] = Field(default={})
     router: StrictBool = False
     routes: list[RoutePart] = Field(default=[])
@@ -313,8 +321,9 @@ class ScenarioPart(Part):
     `default` for the others.
     """
 
-    name: Name = Field(examples=["name: two_hosts"])
-    title: Line = Field(examples=["title: Two provider hosts on one link"])
+    include: Annotated[list[Reference], BeforeValidator(one_or_many)] = Field(default=[])
+    name: Name = Field(default="", examples=["name: two_hosts"])
+    title: Line = Field(default="", examples=["title: Two provider hosts on one link"])
     about: StrictStr = ""
     mtu: MtuPart = MtuPart()
     nve: NvePart = NvePart()

@@ -138,7 +138,7 @@ def load_target(path: str | os.PathLike[str]) -> Target:
     file = os.fspath(path)
     text = read_text(Path(file), file, _LANGUAGE)
     part = _checked(parse(text, file, _LANGUAGE))
-    return Target(_scenario(part, Path(file), sha256(text.encode()).hexdigest()), part)
+    return Target(_scenario(part, Path(file), text), part)
 
 
 def _checked(source: Source) -> TargetPart:
@@ -203,7 +203,7 @@ def _apart(path: At, own: Address | None, others: At, other: Address | None) -> 
         yield Finding(path, f"{own} is {name} too", "each has its own")
 
 
-def _scenario(part: TargetPart, path: Path, digest: str) -> Scenario:
+def _scenario(part: TargetPart, path: Path, text: str) -> Scenario:
     subnets = [VirtualSubnet("net", "tenant", part.vsid, ())]
     if part.other_vsid is not None:
         subnets.append(VirtualSubnet("other_net", "tenant", part.other_vsid, ()))
@@ -221,7 +221,8 @@ def _scenario(part: TargetPart, path: Path, digest: str) -> Scenario:
         title=f"The NVE at {part.nve.pa}",
         about="",
         path=path,
-        sha256=digest,
+        sha256=sha256(text.encode()).hexdigest(),
+        text=text,
         policy=policy,
         fabric=Fabric((), (FabricLink(Attachment(US, ()), Attachment(TARGET, ())),), part.mtu),
         tenant_mtu=min(_TENANT_MTU, part.mtu - OVERHEAD[part.nve.pa.version]),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, ip_address, ip_interface, ip_network
 from typing import TypeVar
 
@@ -30,6 +31,9 @@ MTU_LEAST, MTU_MOST = 576, 65535
 INTERFACE_NAME_MOST = 15
 """Characters of a Linux interface name (IFNAMSIZ less the closing zero)."""
 
+COUNT_MOST = 4096
+"""Entries that one can stand for."""
+
 VM_NAME_MOST, NODE_NAME_MOST = INTERFACE_NAME_MOST, INTERFACE_NAME_MOST - len("-eth0")
 
 # Linux makes these in a network namespace unasked, or keeps the word for itself.
@@ -40,10 +44,10 @@ _TAKEN = frozenset(
     )
 )
 
-_NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
+NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
-_PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
-_ENDPOINT = re.compile(r"(?:\[([^]]+)\]|([^:]+)):([0-9]{1,5})", re.ASCII)
+PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
+ENDPOINT = re.compile(r"(?:\[([^]]+)\]|([^:]+)):([0-9]{1,5})", re.ASCII)
 _PLAIN_LENGTH = re.compile(r"[^/]+/[0-9]{1,3}", re.ASCII)
 
 
@@ -90,7 +94,7 @@ def line(value: object) -> str:
 
 def name(value: object) -> str:
     """A name: small letters, digits and underscores, a letter first."""
-    if not _NAME.fullmatch(text(value)):
+    if not NAME.fullmatch(text(value)):
         raise BadValueError(f"{show(value)} is not a name", "small letters, digits and underscores, a letter first")
     return text(value)
 
@@ -134,20 +138,52 @@ def mtu(value: object) -> int:
     return read
 
 
-def ttl(value: object) -> int:
-    """The TTL, or hop limit, of outer headers."""
-    return _in_range(value, 1, 255, "a TTL", "use 1 to 255")
+@dataclass(frozen=True)
+class Whole:
+    """A reader of whole numbers from `least` to `most`."""
+
+    least: int
+    most: int
+    what: str
+    hint: str = ""
+
+    def __call__(self, value: object) -> int:
+        """The number, if it is one of them."""
+        hint = self.hint or f"use {self.least} to {self.most}"
+        read = _whole_number(value, hint)
+        if not self.least <= read <= self.most:
+            size = "small" if read < self.least else "large"
+            raise BadValueError(f"{self.what} of {show(read)} is too {size}", hint)
+        return read
 
 
-def learning(value: object) -> int:
-    """Seconds for which something learnt is kept, or 0."""
-    return _in_range(value, 0, 1_000_000, "an age", "use seconds, such as 300; 0: nothing is learnt")
+ttl = Whole(1, 255, "a TTL")
+"""The TTL, or hop limit, of outer headers."""
+
+learning = Whole(0, 1_000_000, "an age", "use seconds, such as 300; 0: nothing is learnt")
+"""Seconds for which something learnt is kept, or 0."""
+
+vid = Whole(1, 4094, "a VLAN id")
+"""A VLAN id (IEEE 802.1Q section 9.6): 0 is no VLAN, and 4095 is reserved."""
+
+pcp = Whole(0, 7, "a PCP")
+"""The priority (PCP) of an 802.1Q tag."""
+
+count = Whole(1, COUNT_MOST, "a count")
+"""How many entries one stands for."""
+
+plain_dscp = Whole(0, 63, "a DSCP")
+
+metric = Whole(0, 65535, "a metric")
+"""The metric of a route."""
+
+port = Whole(1, 65535, "a port")
 
 
 def dscp(value: object) -> Dscp:
     """The DSCP of outer headers, or the word that says it is the inner one."""
     hint = f"use 0 to 63, or {COPY}"
-    return COPY if value == COPY else _in_range(value, 0, 63, "a DSCP", hint)
+    return COPY if value == COPY else replace(plain_dscp, hint=hint)(value)
 
 
 def multipath(value: object) -> Multipath:
@@ -159,33 +195,6 @@ def multipath(value: object) -> Multipath:
         *first, last = map(repr, map(str, Multipath))
         raise BadValueError(f"{show(value)} is not {', '.join(first)} or {last}", hint)
     return Multipath(value)
-
-
-def vid(value: object) -> int:
-    """A VLAN id (IEEE 802.1Q section 9.6): 0 is no VLAN, and 4095 is reserved."""
-    return _in_range(value, 1, 4094, "a VLAN id", "use 1 to 4094")
-
-
-def pcp(value: object) -> int:
-    """The priority (PCP) of an 802.1Q tag."""
-    return _in_range(value, 0, 7, "a PCP", "use 0 to 7")
-
-
-def plain_dscp(value: object) -> int:
-    """A DSCP."""
-    return _in_range(value, 0, 63, "a DSCP", "use 0 to 63")
-
-
-def _in_range(value: object, least: int, most: int, what: str, hint: str) -> int:
-    read = _whole_number(value, hint)
-    if not least <= read <= most:
-        raise BadValueError(f"{what} of {show(read)} is too {'small' if read < least else 'large'}", hint)
-    return read
-
-
-def metric(value: object) -> int:
-    """The metric of a route: 0 to 65535."""
-    return _in_range(value, 0, 65535, "a metric", "use 0 to 65535")
 
 
 def _whole_number(value: object, hint: str) -> int:
@@ -317,22 +326,17 @@ def ports(value: object) -> tuple[int, int]:
     hint = "such as 443 or 1024-65535"
     if value is None:
         raise BadValueError("has no value", hint)
-    found = _PORTS.fullmatch(str(value))
+    found = PORTS.fullmatch(str(value))
     first, last = (int(found[1]), int(found[2] or found[1])) if found and not isinstance(value, bool) else (1, 0)
     if not first <= last <= 65535:
         raise BadValueError(f"{show(value)} is neither a port nor a range of ports", hint)
     return first, last
 
 
-def port(value: object) -> int:
-    """One port."""
-    return _in_range(value, 1, 65535, "a port", "use 1 to 65535")
-
-
 def endpoint(value: object) -> tuple[Address, int]:
     """A CA with a port."""
     hint = "such as 10.1.1.11:80 or '[fd00::11]:80'"
-    found = _ENDPOINT.fullmatch(text(value))
+    found = ENDPOINT.fullmatch(text(value))
     if not found:
         raise BadValueError(f"{show(value)} is not a CA with a port", hint)
     return ca(found[1] or found[2]), port(int(found[3]))

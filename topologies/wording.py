@@ -15,7 +15,7 @@ from topologies.values import BadValueError
 Places = Mapping[Path, type[schema.Part]]
 """The mappings of a language, by where they stand."""
 
-_SCENARIO: Places = {
+SCENARIO: Places = {
     (): schema.ScenarioPart,
     ("mtu",): schema.MtuPart,
     ("nve",): schema.NvePart,
@@ -43,7 +43,7 @@ _KINDS = {
 }
 
 
-def findings(error: ValidationError, places: Places = _SCENARIO) -> list[Finding]:
+def findings(error: ValidationError, places: Places = SCENARIO) -> list[Finding]:
     """Everything that a validation found, in words."""
     return [_finding(details, places) for details in error.errors(include_url=False)]
 

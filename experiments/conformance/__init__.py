@@ -113,7 +113,7 @@ def outcome(context: Context, findings: Sequence[Finding], journal: Journal | No
         Verdict.PASS,
         Verdict.FAIL,
         *(word for word in (rows.Status.LACKS, rows.Status.NOT_HERE) if counted[word]),
-        rows.Status.REPORTED if context.target else rows.Status.NOT_YET,
+        *((rows.Status.REPORTED,) if context.target else ()),
         rows.Status.NOT_APPLICABLE,
     )
     measurements = tuple(Measurement(str(word), "rows", (float(counted[word]),)) for word in words)

@@ -20,7 +20,6 @@ class Status(StrEnum):
     """Whether a row is checked on the wire."""
 
     CHECKED = "checked"
-    NOT_YET = "not yet"
     NOT_APPLICABLE = "not applicable"
     REPORTED = "reported"
     """It was tried and something was seen, but what should have been seen depends on what nobody has said."""
@@ -200,7 +199,7 @@ CHOICES: Mapping[str, str] = {
 """What we do where the RFC leaves it open; every row of level `silent` has one."""
 
 _WEIGHT = (
-    *(Status.NOT_APPLICABLE, Status.NOT_YET, Status.NOT_HERE, Status.REPORTED),
+    *(Status.NOT_APPLICABLE, Status.NOT_HERE, Status.REPORTED),
     *(Verdict.SKIP, Verdict.PASS, Status.LACKS, Verdict.FAIL),
 )
 """Verdicts of findings by how much they say of a row."""

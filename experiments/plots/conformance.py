@@ -41,7 +41,6 @@ class _State:
 # By how much they matter: a row that was tried several times shows the last of these.
 _STATES = {
     "not applicable": _State("not applicable", style.PAPER, style.MUTED),
-    "not yet": _State("not yet", style.FAINT, style.MUTED),
     "not here": _State("this machine cannot try it", style.FAINT, style.MUTED, "x"),
     "reported": _State("reported, not judged", style.PAPER, style.INK, "."),
     "lacks": _State("declared as lacking", style.PAPER, style.INK, "/"),
@@ -86,8 +85,8 @@ def headline(samples: Sequence[Sample]) -> str:
     failures = [row for row, verdict in found.items() if verdict == "fail"]
     failed = ", ".join(failures[:_NAMED]) + (", ..." if len(failures) > _NAMED else "")
     words = f"{counted['pass']} of {tried} requirements tried hold on the wire"
-    undecided = "reported" if counted["reported"] else "not yet"
-    open_ = f"{counted[undecided]} {undecided}, {counted['not applicable']} not applicable"
+    reported = f"{counted['reported']} reported, " if counted["reported"] else ""
+    open_ = f"{reported}{counted['not applicable']} not applicable"
     open_ += f", {counted['not here']} not here" if counted["not here"] else ""
     return f"{failed} FAIL: {words}; {open_}" if failed else f"{words}; {open_}"
 

@@ -11,6 +11,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from experiments.plots import rows, style
 from experiments.results import Sample
+from topologies.colours import TENANTS
 
 MODES = {
     "outer": "outer\naddresses",
@@ -53,7 +54,7 @@ def draw(samples: Sequence[Sample]) -> Figure:
     cells = _cells(samples)
     versions, modes, varied = (list(dict.fromkeys(key[part] for key in cells)) for part in range(3))
     routers = list(dict.fromkeys(router for cell in cells.values() for router in cell.packets))
-    colours = {router: style.TENANTS[number % len(style.TENANTS)] for number, router in enumerate(routers)}
+    colours = {router: TENANTS[number % len(TENANTS)] for number, router in enumerate(routers)}
     with style.look():
         figure = style.new_figure(len(varied) * _ROW_INCHES + 2.6, title=headline(samples))
         panels = figure.subplots(1, len(versions), squeeze=False, sharey=True)

@@ -15,6 +15,7 @@ _CURVES = {
     "outage_ms": ("datagrams, one per millisecond", style.PATHS["NVGRE"]),
     "tcp_silence_ms": ("a TCP stream stands still", style.PATHS["VXLAN"]),
 }
+_TICKS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _LEAST = 1.0
 """Milliseconds between two probes: what is shorter does not show."""
 
@@ -37,9 +38,7 @@ def draw(samples: Sequence[Sample]) -> Figure:
         axes.set_ylim(0, 104)
         axes.set_xlabel("cut off for at most (ms); what is below 1 ms falls between two probes")
         axes.set_ylabel("% of moves")
-        axes.set_xticks(
-            [0, 1, 2, 5, 10, 20, 50, 100, 200, 500], ["0", "1", "2", "5", "10", "20", "50", "100", "200", "500"]
-        )
+        axes.set_xticks(_TICKS, [str(tick) for tick in _TICKS])
         axes.grid()
         axes.legend(loc="lower right")
     return figure

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,8 @@ WIDTH = 14.0
 INK, MUTED, FAINT, PAPER = "#1B1F24", "#5B6470", "#E4E8EC", "#FFFFFF"
 
 # Okabe and Ito's palette (jfly.uni-koeln.de/color), which stays distinct under every common colour blindness.
-_BLUE, _GREEN, _ORANGE, _VERMILION = "#0072B2", "#009E73", "#E69F00", "#D55E00"
+_BLUE, _ORANGE, _VERMILION = "#0072B2", "#E69F00", "#D55E00"
 
-TENANTS = (_BLUE, "#C47900", _GREEN, "#B0568A", "#2E8BC0", "#7A68A6")
-"""Darker than the palette where a name is to be written in the colour."""
-_NAMESAKES = {"red": "#C0321A", "blue": _BLUE, "green": _GREEN, "orange": "#C47900"}
 PATHS = {"NVGRE": _BLUE, "VXLAN": _ORANGE, "underlay": "#8A929C"}
 OUTCOMES = {"pass": _BLUE, "told": _ORANGE, "lost": "#F0C000", "leak": _VERMILION}
 
@@ -85,22 +81,24 @@ def bare(axes: Axes) -> None:
     axes.margins(0)
 
 
-def tenant_colours(tenants: Iterable[str]) -> dict[str, str]:
-    """A colour per tenant: its namesake (a red tenant is red), else by order of appearance; repeats after the sixth."""
-    names = list(dict.fromkeys(tenants))
-    free = [colour for colour in TENANTS if colour not in {_NAMESAKES.get(name) for name in names}]
-    others = [name for name in names if name not in _NAMESAKES]
-    return {name: _NAMESAKES.get(name) or free[others.index(name) % len(free)] for name in names}
-
-
 def save(figure: Figure, folder: Path, stem: str) -> tuple[Path, Path]:
     """Writes `stem.svg` and `stem.png`, byte for byte the same for the same figure; returns their paths."""
     paths = folder / f"{stem}.svg", folder / f"{stem}.png"
-    for path, metadata in zip(paths, ({"Date": None, "Creator": None}, {"Software": None}), strict=True):
-        image = io.BytesIO()
-        with look():
-            figure.savefig(image, format=path.suffix[1:], dpi=_PNG_DOTS_PER_INCH, metadata=metadata)
+    for path, image in zip(paths, (_image(figure, "svg"), _image(figure, "png")), strict=True):
         draft = path.with_name(f".{path.name}.draft")
-        draft.write_bytes(image.getvalue())
+        draft.write_bytes(image)
         draft.replace(path)
     return paths
+
+
+def svg(figure: Figure) -> str:
+    """The text of what `save` writes as SVG."""
+    return _image(figure, "svg").decode()
+
+
+def _image(figure: Figure, kind: str) -> bytes:
+    metadata = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}[kind]
+    image = io.BytesIO()
+    with look():
+        figure.savefig(image, format=kind, dpi=_PNG_DOTS_PER_INCH, metadata=metadata)
+    return image.getvalue()

@@ -15,16 +15,19 @@ from experiments.plots.places import Box, Places, Point, Tunnel
 from nvgre_node.fabric import Fabric, FabricLink
 from nvgre_node.outside import attached_to, gateway_of
 from nvgre_node.policy import Policy, Vm
+from topologies.colours import tenant_colours
 
 _LABELLED_LINKS = 8
 """Up to so many links, each has its own label."""
+_LETTER = 0.12
+"""Inches that a letter of an address takes in a host's box."""
 _TITLE, _LEGEND, _MARGIN = 0.7, 0.45, 0.3
 
 
 def draw(policy: Policy, fabric: Fabric) -> Figure:
     """Hosts with PA and NVE, their VMs with CA and MAC, tunnels by VSID, links with MTU (bytes of IP packet)."""
     at = Places(policy, fabric)
-    colours = style.tenant_colours(subnet.tenant for subnet in policy.subnets)
+    colours = tenant_colours(subnet.tenant for subnet in policy.subnets)
     legend = _LEGEND * -(-(len(policy.subnets) + 1) // 3)
     frame = at.frame
     width, height = frame.width + 2 * _MARGIN, frame.height + _TITLE + legend + 2 * _MARGIN
@@ -64,11 +67,20 @@ def _draw_hosts(axes: Axes, at: Places, colours: dict[str, str]) -> None:
         top = box.height - places.HEADER / 2 - 0.02
         axes.text(x, top, host, fontsize=16, fontweight="bold", ha="center", va="center", zorder=5)
         _round(axes, Box(box.x, 0, box.width, places.NVE_HEIGHT), "#3C4650", style.MUTED)
-        words = f"NVE   PA {', '.join(map(str, at.policy.nve(host).pas))}"
+        words = f"NVE   PA {_as_many_as_fit(list(map(str, at.policy.nve(host).pas)), box.width)}"
         axes.text(x, places.NVE_HEIGHT / 2, words, fontsize=14, color="white", ha="center", va="center", zorder=5)
     for name, box in at.vms.items():
         vm = at.policy.vm(name)
         _draw_vm(axes, vm, box, colours[at.policy.tenant_of(vm)])
+
+
+def _as_many_as_fit(pas: list[str], width: float) -> str:
+    """The first of a host's PAs, as many as its box (inches) has room for, and how many more there are."""
+    for shown in range(len(pas), 1, -1):
+        rest = f" and {len(pas) - shown} more" if shown < len(pas) else ""
+        if len(words := ", ".join(pas[:shown]) + rest) * _LETTER < width - 1.2:
+            return words
+    return pas[0] + (f" and {len(pas) - 1} more" if len(pas) > 1 else "")
 
 
 def _draw_vm(axes: Axes, vm: Vm, box: Box, colour: str) -> None:

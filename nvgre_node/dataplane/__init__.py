@@ -8,7 +8,7 @@ from nvgre_node.dataplane.planes import __name__ as _planes
 from nvgre_node.dataplane.planes import __path__ as _folders
 from nvgre_node.errors import BadInputError
 
-DATAPLANES = tuple(sorted(module.name.replace("_", "-") for module in iter_modules(_folders)))
+DATAPLANES = tuple(sorted(module.name for module in iter_modules(_folders)))
 """The names of the data planes there are."""
 
 
@@ -20,7 +20,7 @@ def implementation(name: str) -> type[DataPlane]:
     """
     if name not in DATAPLANES:
         raise BadInputError(f"there is no data plane {name!r}; there are: {', '.join(DATAPLANES)}")
-    members = vars(import_module(f"{_planes}.{name.replace('-', '_')}")).values()
+    members = vars(import_module(f"{_planes}.{name}")).values()
     found: type[DataPlane] = next(own for own in members if isinstance(own, type) and vars(own).get("name") == name)
     return found
 

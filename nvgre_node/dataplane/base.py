@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -80,6 +81,35 @@ class SubnetCounters:
 
 
 @dataclass(frozen=True)
+class PortCounters:
+    """What one NVE did at one VM's port. Packets are wire packets; bytes are those of frames without their tags.
+
+    `sent` is what its VM sent and the port took in, `received` what was handed to the VM, answers and copies included.
+    `dropped` is of what the VM sent. None is what the data plane does not count.
+    """
+
+    sent: int = 0
+    sent_bytes: int = 0
+    received: int = 0
+    received_bytes: int = 0
+    dropped: Mapping[Drop, int] | None = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PaCounters:
+    """What one NVE exchanged with one PA of another, or sent to one group. Bytes are those of inner frames.
+
+    `dropped` is of what came from there, and passed the check that it may send (C1); None where it is not counted.
+    """
+
+    encapsulated: int = 0
+    encapsulated_bytes: int = 0
+    decapsulated: int = 0
+    decapsulated_bytes: int = 0
+    dropped: Mapping[Drop, int] | None = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Punted:
     """A frame (its first 2048 bytes) that no lookup record knows: from which port, in which virtual subnet."""
 
@@ -117,6 +147,13 @@ class Home:
     folder: Path
 
 
+NO_PORT = ""
+"""The name under which frames are counted that came in at an interface, but for none of its ports (I5)."""
+
+NO_PA: Address = IPv6Address(0)
+"""The PA under which packets are counted that came from none that may send into their virtual subnet."""
+
+
 class DataPlane(Protocol):
     """The NVE of one provider host. Its methods run inside that host's network namespace."""
 
@@ -139,6 +176,12 @@ class DataPlane(Protocol):
 
     def counters(self) -> dict[int, SubnetCounters]:
         """Counters since attach, by VSID; NO_SUBNET holds what could be given to none."""
+
+    def port_counters(self) -> dict[str, PortCounters]:
+        """Counters since attach, by the names of ports; NO_PORT holds what was for none. Empty where it counts none."""
+
+    def pa_counters(self) -> dict[Address, PaCounters]:
+        """The same by remote PAs and groups; NO_PA holds what came from none that may send."""
 
     def punted(self) -> list[Punted]:
         """The frames that were handed to user space since the last call, where `unknown` is `punt`."""

@@ -83,6 +83,8 @@ class Capability(StrEnum):
     ACLS = "access control lists (T6)"
     PROBES = "liveness probes (V2)"
     COUNTS_DROPS = "counters by drop reason (G16)"
+    COUNTS_PORTS = "counters by VM port"
+    COUNTS_PAS = "counters by remote PA"
     DEVIATES = "deviations from RFC 7637"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 from nvgre_node.choices import (
@@ -20,7 +21,7 @@ from nvgre_node.choices import (
     TooBig,
     UnknownUnicast,
 )
-from nvgre_node.dataplane.base import Drop, SubnetCounters
+from nvgre_node.dataplane.base import Drop, PaCounters, PortCounters, SubnetCounters
 from nvgre_node.policy import Address, LookupRecord, NvePolicy, Port
 from nvgre_node.wire import octets
 
@@ -31,14 +32,17 @@ PORT_KEY = struct.Struct("=II")
 PORT = struct.Struct("=IIHH6sBB4s16s")
 SOURCE_KEY = struct.Struct("=II16s")
 RECORD_KEY = struct.Struct("=I6sxx")
-RECORD = struct.Struct("=IIII16s")
+RECORD = struct.Struct("=IIIHH16s")
 PEER_KEY = struct.Struct("=I16s")
+PEER = struct.Struct("=II")
 NEIGHBOUR_KEY = struct.Struct("=II16s")
 NEIGHBOUR = struct.Struct("=6sBx")
 ROUTER = struct.Struct("=I4s16s")
 ROUTE_KEY = struct.Struct("=III16s")
 ROUTE = struct.Struct("=II16s")
 REPLICA_KEY = struct.Struct("=II")
+LOCAL_REPLICA = struct.Struct("=IHH")
+REMOTE = struct.Struct("=16sI")
 GROUP_UPLINK = struct.Struct("=I6sxx")
 DONE = (
     "encapsulated",
@@ -53,6 +57,8 @@ DONE = (
     "outer_fragments",
 )
 COUNTERS = struct.Struct(f"={len(DONE) + len(Drop)}Q")
+END = struct.Struct(f"={4 + len(Drop)}Q")
+END_NO_PORT, END_NO_PA, END_FIRST_PORT = 0, 1, 1  # a port's number is 1 at least
 
 MAX_REPLICAS = 128
 """How many NVEs, and how many ports of one host, one virtual subnet may have (bpf/policy.h)."""
@@ -129,9 +135,28 @@ def port_value(policy: NvePolicy, port: Port, number: int, slot: int) -> bytes:
 
 def sum_counters(per_cpu: bytes) -> SubnetCounters:
     """The counters of one slot, summed over CPUs."""
-    sums = [sum(column) for column in zip(*COUNTERS.iter_unpack(per_cpu), strict=True)]
-    dropped = {reason: sums[len(DONE) + reason] for reason in Drop if sums[len(DONE) + reason]}
-    return SubnetCounters(dropped=dropped, **dict(zip(DONE, sums, strict=False)))
+    sums = _sums(COUNTERS, per_cpu)
+    return SubnetCounters(dropped=_dropped(sums[len(DONE) :]), **dict(zip(DONE, sums, strict=False)))
+
+
+def sum_port(per_cpu: bytes) -> PortCounters:
+    """The counters of the end that is a port, summed over CPUs."""
+    came, came_bytes, went, went_bytes, *dropped = _sums(END, per_cpu)
+    return PortCounters(came, came_bytes, went, went_bytes, _dropped(dropped))
+
+
+def sum_pa(per_cpu: bytes) -> PaCounters:
+    """The counters of the end that is a PA, summed over CPUs."""
+    came, came_bytes, went, went_bytes, *dropped = _sums(END, per_cpu)
+    return PaCounters(went, went_bytes, came, came_bytes, _dropped(dropped))
+
+
+def _sums(layout: struct.Struct, per_cpu: bytes) -> list[int]:
+    return [sum(column) for column in zip(*layout.iter_unpack(per_cpu), strict=True)]
+
+
+def _dropped(sums: Sequence[int]) -> dict[Drop, int]:
+    return {reason: sums[reason] for reason in Drop if sums[reason]}
 
 
 def unpack_address(version: int, packed: bytes) -> Address:

@@ -14,9 +14,11 @@ from pyroute2.netlink.rtnl.ndmsg import NTF_MASTER, NUD_NOARP
 
 from nvgre_node import namespace
 from nvgre_node.choices import UnknownUnicast
-from nvgre_node.dataplane.base import Home, Punted, Sighted, SubnetCounters
+from nvgre_node.dataplane import devices
+from nvgre_node.dataplane.base import Home, PaCounters, PortCounters, Punted, Sighted, SubnetCounters
 from nvgre_node.dataplane.capability import Capability
-from nvgre_node.errors import MissingError
+from nvgre_node.errors import BadInputError, MissingError
+from nvgre_node.needs import Need
 from nvgre_node.policy import Address, LookupRecord, NvePolicy
 from nvgre_node.wire import OVERHEAD
 
@@ -41,6 +43,7 @@ BRIDGED = frozenset(
         Capability.L2ONLY,
         Capability.GATEWAYS,
         Capability.INSTALLS,
+        Capability.COUNTS_PORTS,
     }
 )
 """What bridges and gretap devices can do, however they are joined."""
@@ -62,8 +65,12 @@ class BridgedDataPlane(ABC):
     horizon).
     """
 
-    name: str
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    needs: ClassVar[tuple[Need, ...]]
     capabilities: ClassVar[frozenset[Capability]]
+    takes_offloads = True
+    datapath = None
 
     def __init__(self, _home: Home) -> None:
         self._ports: dict[Way, int] = {}
@@ -76,6 +83,7 @@ class BridgedDataPlane(ABC):
             MissingError: this kernel has no such devices.
         """
         self._policy = policy
+        self._before = devices.statistics(policy.interfaces)
         try:
             self._make(policy, uplinks)
         except NetlinkError as error:
@@ -113,6 +121,14 @@ class BridgedDataPlane(ABC):
     @abstractmethod
     def counters(self) -> dict[int, SubnetCounters]:
         """Counters since attach, by VSID."""
+
+    def port_counters(self) -> dict[str, PortCounters]:
+        """What the interfaces that are ports count, by port; drops are not told apart."""
+        return devices.port_counters(self._before)
+
+    def pa_counters(self) -> dict[Address, PaCounters]:
+        """Nothing, unless its devices are told apart by PA."""
+        return {}
 
     def _bridge(self, ip: IPRoute, vsid: int) -> None:
         name, flooded = f"br.{vsid}", self._policy.nve.unknown is UnknownUnicast.FLOOD
@@ -155,6 +171,10 @@ class BridgedDataPlane(ABC):
             for way in sorted(self._ways() - self._ports.keys(), key=str):
                 self._join(ip, way)
             self._write(ip, records)
+
+    def update(self, policy: NvePolicy) -> None:
+        """Not while it runs."""
+        raise BadInputError(f"{policy.nve.host}: {self.name} has no {Capability.UPDATES}")
 
     def punted(self) -> list[Punted]:
         """Nothing: a bridge hands nothing to user space."""

@@ -9,14 +9,21 @@ from ipaddress import IPv6Address, ip_network
 from pathlib import Path
 from typing import Any
 
-from nvgre_node.dataplane.base import NO_SUBNET, SubnetCounters
+from nvgre_node.dataplane.base import NO_PA, NO_SUBNET, PaCounters, PortCounters, SubnetCounters
 from nvgre_node.dataplane.layouts import (
     COUNTERS,
+    END,
+    END_FIRST_PORT,
+    END_NO_PA,
+    END_NO_PORT,
     L2ONLY,
     NEIGHBOUR,
     NEIGHBOUR_KEY,
     NOWHERE,
+    PEER,
     PEER_KEY,
+    PORT,
+    PORT_KEY,
     RECORD,
     RECORD_KEY,
     RECORD_ROUTER,
@@ -25,6 +32,8 @@ from nvgre_node.dataplane.layouts import (
     ROUTE_KEY,
     U32,
     sum_counters,
+    sum_pa,
+    sum_port,
     unpack_address,
 )
 from nvgre_node.dataplane.libbpf import Map
@@ -47,6 +56,47 @@ def pinned_counters(directory: Path) -> dict[int, SubnetCounters]:
             vsid: sum_counters(counters.get(U32.pack(slot)) or b"")
             for vsid, slot in sorted({NO_SUBNET: 0, **slots}.items())
         }
+
+
+@dataclass(frozen=True)
+class PinnedPort:
+    """A port as an NVE has it: an interface by its index, and the VLAN id of its frames, or 0. No VSID: it is none."""
+
+    ifindex: int
+    vid: int
+    vsid: int | None
+    counters: PortCounters
+
+
+def pinned_ports(directory: Path) -> list[PinnedPort]:
+    """The counters of an NVE of another process by its ports; the first is what was for none. Raises as above."""
+    with (
+        closing(Map.pinned(directory / "port_keys", U32.size, PORT_KEY.size)) as port_keys,
+        closing(Map.pinned(directory / "ports", PORT_KEY.size, PORT.size)) as ports,
+        closing(Map.pinned(directory / "ends", U32.size, END.size, per_cpu=True)) as ends,
+    ):
+        found = [PinnedPort(0, 0, None, sum_port(ends.get(U32.pack(END_NO_PORT)) or b""))]
+        for number in port_keys:
+            key = port_keys.get(number) or b""
+            if (port := ports.get(key)) is not None:
+                end = U32.pack(END_FIRST_PORT + U32.unpack(number)[0])
+                ifindex, vid = PORT_KEY.unpack(key)
+                found.append(PinnedPort(ifindex, vid, PORT.unpack(port)[0], sum_port(ends.get(end) or b"")))
+    return found
+
+
+def pinned_pas(directory: Path) -> dict[Address, PaCounters]:
+    """The counters of an NVE of another process by remote PAs, as `pa_counters`. Raises as above."""
+    with (
+        closing(Map.pinned(directory / "end_pas", U32.size, len(NOWHERE))) as pas,
+        closing(Map.pinned(directory / "ends", U32.size, END.size, per_cpu=True)) as ends,
+    ):
+        found = {NO_PA: sum_pa(ends.get(U32.pack(END_NO_PA)) or b"")}
+        for number in pas:
+            if (packed := pas.get(number) or NOWHERE) != NOWHERE:
+                pa = IPv6Address(packed)
+                found[pa.ipv4_mapped or pa] = sum_pa(ends.get(number) or b"")
+    return found
 
 
 @dataclass(frozen=True)
@@ -115,7 +165,7 @@ def pinned_routes(directory: Path) -> list[PinnedRoute]:
 
 def pinned_peers(directory: Path) -> list[Address]:
     """The PAs that an NVE of another process may probe (V3), from the map that it pinned. Raises as pinned_counters."""
-    with closing(Map.pinned(directory / "peers", PEER_KEY.size, U32.size)) as peers:
+    with closing(Map.pinned(directory / "peers", PEER_KEY.size, PEER.size)) as peers:
         keys = [PEER_KEY.unpack(key) for key in peers]
     found = [IPv6Address(pa) for vsid, pa in keys if vsid == VSID_VENDOR]
     return sorted((pa.ipv4_mapped or pa for pa in found), key=lambda pa: (pa.version, int(pa)))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 
 import click
 
 from nvgre_node import kernel
-from testbed.features import features
+from testbed.features import ROOT, features
 from testbed.tables import show, table
 from testbed.vm.uml import UserModeLinux
 
@@ -41,7 +40,7 @@ def programs_and_rights() -> list[Row]:
 def kernel_features() -> list[Row]:
     """What only some kernels have: each is made, here, and one knows what guests have."""
     guest_lacks = UserModeLinux().missing()
-    root = os.geteuid() == 0
+    root = ROOT.need.present()
     lacks = kernel.lacks() if root else {}
     users = {feature.need.name: feature.needed_by for feature in features()}
     rows = []
@@ -49,7 +48,7 @@ def kernel_features() -> list[Row]:
         in_guests = name in kernel.IN_GUESTS and not guest_lacks
         why = lacks.get(name, "only root can find out")
         where = HERE if not why else UNKNOWN if not root else GUEST if in_guests else NOWHERE
-        remedy = "use sudo" if not root else _IN_A_GUEST if in_guests else guest_lacks or "use another kernel"
+        remedy = ROOT.need.remedy if not root else _IN_A_GUEST if in_guests else guest_lacks or "use another kernel"
         used = ", ".join((*users.get(name, ()), *filter(None, [probe.used_for])))
         rows.append(Row(name, used, where, f"this kernel says: {why}" if why and root else why, remedy))
     return rows

@@ -7,6 +7,7 @@ import json
 import click
 
 from nvgre_node.explain import explain
+from testbed.settings import settings_option
 from testbed.tables import show, table
 from topologies import load
 
@@ -15,13 +16,14 @@ from topologies import load
 @click.argument("scenario")
 @click.argument("vm")
 @click.argument("destination")
+@settings_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(scenario: str, vm: str, destination: str, as_json: bool) -> None:
+def command(scenario: str, vm: str, destination: str, sets: tuple[str, ...], as_json: bool) -> None:
     """Say which records of SCENARIO decide where a packet from VM to DESTINATION (an address, or a VM) goes.
 
     Nothing is built; no root is needed.
     """
-    steps = explain(load(scenario).policy, vm, destination)
+    steps = explain(load(scenario, sets).policy, vm, destination)
     if as_json:
         click.echo(json.dumps([vars(step) for step in steps], indent=2))
         return

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from experiments.runner import EXPERIMENTS, FOREIGN, RESULTS, Plan
 from nvgre_node.dataplane import DATAPLANES
 from nvgre_node.errors import BadInputError
+from testbed.settings import settings_option
 from topologies import load
 from topologies.target import load_target
 
@@ -33,7 +34,7 @@ def _dataplanes(_context: click.Context, _option: click.Parameter, value: str) -
 
 def _refuse_what_a_target_excludes(names: tuple[str, ...]) -> None:
     given = click.get_current_context().get_parameter_source
-    options = {"scenario": "--scenario", "dataplanes": "--dataplane", "quick": "--quick"}
+    options = {"scenario": "--scenario", "sets": "--set", "dataplanes": "--dataplane", "quick": "--quick"}
     said = [word for name, word in options.items() if given(name) is not ParameterSource.DEFAULT]
     said += [name for name in names if name != "conformance"]
     if said:
@@ -43,6 +44,7 @@ def _refuse_what_a_target_excludes(names: tuple[str, ...]) -> None:
 @click.command(short_help="Run experiments.")
 @click.argument("experiments", nargs=-1, required=True, type=click.Choice(EXPERIMENTS))
 @click.option("--scenario", default="contoso_fabrikam", show_default=True, help="A shipped name, or a file.")
+@settings_option
 @click.option("--dataplane", "dataplanes", default="ebpf", show_default=True, callback=_dataplanes, metavar="D[,D]")
 @click.option(
     "--target",
@@ -55,6 +57,7 @@ def _refuse_what_a_target_excludes(names: tuple[str, ...]) -> None:
 def command(
     experiments: tuple[str, ...],
     scenario: str,
+    sets: tuple[str, ...],
     dataplanes: list[str],
     target: str | None,
     quick: bool,
@@ -70,4 +73,4 @@ def command(
         _refuse_what_a_target_excludes(names)
         of = load_target(target)
         return carry_out(Plan(names, of.scenario, (FOREIGN,), quick, seed, out, sys.argv[1:], of), as_json)
-    return carry_out(Plan(names, load(scenario), dataplanes, quick, seed, out, sys.argv[1:]), as_json)
+    return carry_out(Plan(names, load(scenario, sets), dataplanes, quick, seed, out, sys.argv[1:]), as_json)

@@ -74,13 +74,23 @@ def shell(**options: Any) -> int:
 @guest_options
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PYTEST ARGUMENTS]...")
 def test(arguments: tuple[str, ...], **options: Any) -> int:
-    """Run the tests that need a stock kernel, tests/vm, or those of another file or folder, in a guest.
+    """Run tests in a guest: those that ARGUMENTS name, in this folder or in the project's; without any, tests/vm.
 
-    ARGUMENTS go to pytest, for example `-k trunk` or `tests/netns/test_trunk.py`.
+    ARGUMENTS go to pytest, for example `-k trunk` or `tests/netns/test_trunk.py`. Tests of your own find the fixture
+    `nvgre_net`: docs/ci.md.
     """
+    folder, tests = where_tests_are(arguments)
     pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
-    chosen = any((PROJECT / word.partition("::")[0]).exists() for word in arguments)
-    return boot([*pytest, *arguments, *(() if chosen else ("tests/vm",))], folder=PROJECT, **options)
+    return boot([*pytest, *arguments, *tests], folder=folder, **options)
+
+
+def where_tests_are(arguments: Sequence[str]) -> tuple[Path, tuple[str, ...]]:
+    """The folder to run pytest in, this one or the project's, and which tests to add if `arguments` name none."""
+    paths = [path for word in arguments if (path := word.partition("::")[0])]
+    for folder in (Path.cwd(), PROJECT):
+        if any((folder / path).exists() for path in paths):
+            return folder, ()
+    return PROJECT, ("tests/vm",)
 
 
 def boot(

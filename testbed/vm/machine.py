@@ -17,6 +17,7 @@ from pyroute2 import netns
 
 from nvgre_node.errors import MissingError
 from nvgre_node.namespace import entered
+from nvgre_node.privileges import missing_for_a_guest
 from nvgre_node.run import Run
 from nvgre_node.waiting import uninterrupted
 from testbed.vm import job as jobs
@@ -83,12 +84,15 @@ def run(job: Job, engine: Engine, streams: Streams, limit: float | None = None, 
 
     Raises:
         BadInputError: no guest can do this job.
-        MissingError: not root, in a guest, the engine cannot be used, or the guest ended before the command did.
+        MissingError: not root, or root without what this needs; in a guest; the engine cannot be used; or the guest
+            ended before the command did.
         LimitError: it was not done after `limit` seconds.
     """
     job.check()
     if os.geteuid() != 0:
         raise MissingError("a guest needs root: use sudo")
+    if reason := missing_for_a_guest():
+        raise MissingError(reason)
     if jobs.INSIDE in os.environ:
         raise MissingError("this is a guest already, and a guest runs no other")
     if reason := engine.missing():

@@ -14,7 +14,8 @@ from scapy.layers.l2 import GRE, Ether
 from scapy.packet import Packet, Raw
 
 from experiments.watch import Place, Watch
-from nvgre_node.dataplane.base import Drop
+from nvgre_node.dataplane import model
+from nvgre_node.dataplane.base import Drop, PaCounters, PortCounters
 from nvgre_node.dataplane.planes.ebpf import EbpfDataPlane
 from nvgre_node.groups import SubnetGroups, group_mac
 from nvgre_node.namespace import set_sysctl
@@ -32,16 +33,20 @@ OUTER_GROUPS: Mapping[int, Sequence[Address]] = {
 }
 """Groups of the underlay by IP version: of red_net, of its inner groups, and one that nobody has joined."""
 
-Tally = dict[tuple[int, str], int]
+Tally = dict[tuple[int | model.End, str], int]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a frame: the tc action, its bytes afterwards, and the counters that moved, by VSID and name."""
+    """What became of a frame: the tc action, its bytes afterwards, and the counters that moved, by VSID and name.
+
+    `moved_at_ends` are those that moved by port or PA, and name.
+    """
 
     action: int
     frame: bytes
     moved: Tally
+    moved_at_ends: Tally
 
     @property
     def drops(self) -> list[Drop]:
@@ -75,10 +80,10 @@ class Bench:
 
     def _run(self, program: str, frame: bytes, interface: str) -> Outcome:
         assert isinstance(self.host.dataplane, EbpfDataPlane)
-        before = self.tally()
+        before, at_ends = self.tally(), self.ends_tally()
         with self.host.inside():
             verdict = self.host.dataplane.loaded.test_run(program, frame, self.index[interface])
-        return Outcome(verdict.action, verdict.frame, self.moved_since(before))
+        return Outcome(verdict.action, verdict.frame, self.moved_since(before), self.moved_at_ends_since(at_ends))
 
     def moved_since(self, before: Tally) -> Tally:
         """The counters that have moved since an earlier tally."""
@@ -92,6 +97,23 @@ class Bench:
             dropped = counted.pop("dropped")
             tally |= {(vsid, name): n for name, n in counted.items()}
             tally |= {(vsid, reason.name): n for reason, n in dropped.items()}
+        return tally
+
+    def moved_at_ends_since(self, before: Tally) -> Tally:
+        """The same of counters by port and PA."""
+        return {key: n - before.get(key, 0) for key, n in self.ends_tally().items() if n != before.get(key, 0)}
+
+    def ends_tally(self) -> Tally:
+        """All counters by port or PA, and name."""
+        tally: Tally = {}
+        dataplane = self.host.dataplane
+        with self.host.inside():
+            ends: dict[model.End, PortCounters | PaCounters] = {**dataplane.port_counters(), **dataplane.pa_counters()}
+        for end, counters in ends.items():
+            counted = asdict(counters)
+            dropped = counted.pop("dropped")
+            tally |= {(end, name): n for name, n in counted.items()}
+            tally |= {(end, reason.name): n for reason, n in dropped.items()}
         return tally
 
     # What arrives from the underlay

@@ -16,8 +16,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from itertools import islice
-from typing import Self
+from itertools import chain, islice
+from typing import Any, Self
 
 from experiments.watch import Place, packet_socket
 from nvgre_node.choices import TooBig
@@ -102,7 +102,7 @@ class Comparison:
             first += len(batched)
 
     def _batch(self, first: int, frames: Sequence[Frame]) -> Iterator[Difference]:
-        before, wanted, differs = self._bench.tally(), Counter[model.Counted](), False
+        before, wanted, differs = self._counts(), Counter[tuple[int | model.End, str]](), False
         for number, (interface, frame) in enumerate(frames, start=first):
             if not _can_be_compared(frame):
                 continue
@@ -113,7 +113,8 @@ class Comparison:
                 if error.errno != errno.EMSGSIZE:  # the link does not take it
                     raise
                 continue
-            wanted.update(result.counted)
+            for key, count in chain[Any](result.counted.items(), result.at_ends.items()):
+                wanted[key] += count
             self.tried += 1
             if what:
                 differs = True
@@ -126,12 +127,19 @@ class Comparison:
         for number, one in enumerate(frames, start=first):
             yield from self._batch(number, [one])
 
-    def _miscounted(self, before: Tally, wanted: Mapping[model.Counted, int]) -> str:
+    def _counts(self) -> Tally:
+        """All counters: by virtual subnet, by port, and by PA."""
+        return {**self._bench.tally(), **self._bench.ends_tally()}
+
+    def _miscounted(self, before: Tally, wanted: Mapping[tuple[int | model.End, str], int]) -> str:
         """How the counters moved otherwise than they should have; packets of the link may be under way for a moment."""
 
+        def moved() -> Tally:
+            return {key: n - before.get(key, 0) for key, n in self._counts().items() if n != before.get(key, 0)}
+
         with suppress(TimeoutError):
-            wait_until(lambda: self._bench.moved_since(before) == wanted, "the counters", timeout=_PATIENCE_MS / 1000)
-        found = self._bench.moved_since(before)
+            wait_until(lambda: moved() == wanted, "the counters", timeout=_PATIENCE_MS / 1000)
+        found = moved()
         return f"counted {found}, specified {dict(wanted)}" if found != wanted else ""
 
     def _difference(self, interface: str, frame: bytes, wanted: model.Result) -> str:

@@ -31,7 +31,7 @@ def agrees(bench: Bench, interface: str, frame: bytes) -> model.Result:
     wanted = model.handle(state_of(bench), interface, frame)
     got = bench.from_uplink(frame) if interface == bench.uplink else bench.from_port(interface, frame)
     action = PASS if wanted.left_alone else REDIRECT if wanted.out else DROP
-    assert (got.action, got.moved) == (action, dict(wanted.counted))
+    assert (got.action, got.moved, got.moved_at_ends) == (action, dict(wanted.counted), dict(wanted.at_ends))
     if wanted.out:
         assert got.frame.hex(" ") == wanted.out[0][1].hex(" ")
     return wanted
@@ -50,7 +50,8 @@ def agrees_on_flood(bench: Bench, interface: str, frame: bytes, inner: bytes) ->
         seen = watch.until(lambda so_far: len(so_far) >= len(wanted.out) - grouped) + watch.heard(1)
     nodes = {bench.uplink: bench.host.name}
     out = sorted((nodes.get(name, name), sent) for name, sent in wanted.out)
-    assert (got.action, got.moved) == (REDIRECT if grouped else DROP, dict(wanted.counted))
+    action = REDIRECT if grouped else DROP
+    assert (got.action, got.moved, got.moved_at_ends) == (action, dict(wanted.counted), dict(wanted.at_ends))
     heard = [(sighting.node, sighting.frame) for sighting in seen if inner in sighting.frame]
     assert sorted([*heard, (bench.host.name, got.frame)] if grouped else heard) == out
 
@@ -64,7 +65,7 @@ def agrees_on_the_wire(
     """
     wanted = model.handle(state_of(bench, mtu), vm, frame)
     places = [Place(bench.net[vm], "eth0"), Place(bench.host, bench.uplink, incoming_only=False)]
-    before = bench.tally()
+    before, at_ends = bench.tally(), bench.ends_tally()
     with Watch(places) as watch, packet_socket(places[0]) as sock:
         sock.send(frame)
         everything = watch.until(lambda so_far: len(_of_nve(bench, so_far)) >= len(wanted.out)) + watch.heard(5)
@@ -73,6 +74,7 @@ def agrees_on_the_wire(
     expected = [(nodes.get(name, name), but(out).hex(" ")) for name, out in wanted.out]
     assert [(sighting.node, but(sighting.frame).hex(" ")) for sighting in seen] == expected
     assert bench.moved_since(before) == dict(wanted.counted)
+    assert bench.moved_at_ends_since(at_ends) == dict(wanted.at_ends)
     return [sighting.frame for sighting in seen]
 
 

@@ -341,7 +341,7 @@ MUTANTS = {
         "neighbours.h", "record->ifindex == skb->ingress_ifindex", "record->ifindex == ~0U"
     ),
     "no question to the wire (S2)": Mutant(
-        "neighbours.h", "return drop(skb, port->slot, asks ? DROP_UNKNOWN_NEIGHBOUR : DROP_ANNOUNCEMENT)", "return -1"
+        "neighbours.h", "return drop_sent(skb, port, asks ? DROP_UNKNOWN_NEIGHBOUR : DROP_ANNOUNCEMENT)", "return -1"
     ),
     "an unknown CA is no answer": Mutant("neighbours.h", "found->type != RECORD_L2ONLY", "1"),
     "l2only counts in its own subnet only (T4)": Mutant(

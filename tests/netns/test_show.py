@@ -24,7 +24,7 @@ ROUTED = str(Path(__file__).parent / "routed.yaml")
 def outside(net: NvgreNet) -> dict[str, dict[int, SubnetCounters]]:
     """The counters of a network, as another process reads them."""
     found: dict[str, dict[int, SubnetCounters]] = {}
-    for row in show.rows():
+    for row in show.counters().by_vsid:
         if row.run == net.own.id:
             found.setdefault(row.host, {})[row.vsid] = row.counters
     return found
@@ -40,13 +40,16 @@ def test_the_counters_from_outside_are_those_from_inside() -> None:
     assert set(inside["host1"]) == {NO_SUBNET, 5000, 6000}
     assert inside["host1"][5000].encapsulated > 0
     assert printed.exit_code == 0
-    assert {"host1", "host2"} <= {row["host"] for row in json.loads(printed.output) if row["run"] == net.own.id}
+    for rows in (json.loads(printed.output)[by] for by in ("by_vsid", "by_port", "by_pa")):
+        assert {row["host"] for row in rows if row["run"] == net.own.id} == {"host1", "host2"}
 
 
 def test_a_network_that_has_ended_is_not_shown() -> None:
     with NvgreNet(load("two_hosts")) as net:
         pass
-    assert not [row for row in show.rows() if row.run == net.own.id]
+    found = show.counters()
+    runs = {row.run for row in found.by_vsid} | {row.run for row in found.by_port} | {row.run for row in found.by_pa}
+    assert net.own.id not in runs
 
 
 def shown(what: str, *scenario: str) -> list[dict[str, object]]:

@@ -1,4 +1,4 @@
-"""The data planes `gretap` and `gretap-external` on a stock kernel: what they do, beside whom, and what they lack."""
+"""The data planes `gretap` and `gretap_external` on a stock kernel: what they do, beside whom, and what they lack."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nvgre_node.policy import LookupRecord
 from tests.netns.tap import Tap, token, vms, wire
 from topologies import Scenario, load
 
-GRETAP, EXTERNAL = "gretap", "gretap-external"
+GRETAP, EXTERNAL = "gretap", "gretap_external"
 PLANES = [GRETAP, EXTERNAL]
 EVERYBODY, EXPERIMENTAL = "ff:ff:ff:ff:ff:ff", 0x88B5
 SIZE = 1 << 20

@@ -21,7 +21,7 @@ from nvgre_node.deviations import IMITATIONS
 from nvgre_node.net import NvgreNet
 from topologies import load
 
-PLANES = ["gretap", "gretap-external"]
+PLANES = ["gretap", "gretap_external"]
 PAGE = Path(__file__).parents[2] / "docs/dataplanes.md"
 SEEN_AS_IT_IS = (*sending.SENDING, *receiving.RECEIVING, *traffic_class.ROWS)
 """The rows about what an NVE sends and takes, on the scenario as it is."""

@@ -51,21 +51,22 @@ static __always_inline enum drop gre_fault(const struct gre *gre)
 	return DROP_REASONS;
 }
 
-/* Why a VSID and the PA that sent it are refused, or DROP_REASONS with the subnet's slot set. */
-static __always_inline enum drop sender_fault(__u32 vsid, const struct in6_addr *pa, __u32 *slot)
+/* Why a VSID and the PA that sent it are refused, or DROP_REASONS; whatever is known of them is then in `from`. */
+static __always_inline enum drop sender_fault(__u32 vsid, const struct in6_addr *pa, struct origin *from)
 {
 	struct peer_key key = {.vsid = vsid, .pa = *pa};
-	__u32 *found = bpf_map_lookup_elem(&peers, &key);
-	if (found) {
-		*slot = *found;
+	struct peer *peer = bpf_map_lookup_elem(&peers, &key);
+	if (peer) {
+		from->slot = peer->slot;
+		from->end = peer->end;
 		return DROP_REASONS;
 	}
 	if (vsid < VSID_FIRST || vsid > VSID_LAST)
 		return DROP_RESERVED_VSID;
-	found = bpf_map_lookup_elem(&subnets, &vsid);
-	if (!found)
+	__u32 *slot = bpf_map_lookup_elem(&subnets, &vsid);
+	if (!slot)
 		return DROP_UNKNOWN_VSID;
-	*slot = *found;
+	from->slot = *slot;
 	return DROP_SOURCE_PA;
 }
 
@@ -234,74 +235,76 @@ static __always_inline int leave_to_kernel(void)
 static __always_inline int decapsulate(struct __sk_buff *skb)
 {
 	struct arrival arrival = {};
+	struct origin from = {.end = NO_PA, .packets = packets_in(skb)}; /* before adjust_room forgets the segments */
 	enum drop fault = read_outer(skb, &arrival);
 	if (fault == NOT_OURS)
 		return TC_ACT_OK;
 	if (fault == DROP_OUTER_FRAGMENT && nve.reassemble)
 		return leave_to_kernel();
 	if (fault != DROP_REASONS)
-		return drop(skb, 0, fault);
+		return drop_from(&from, fault);
 	if (arrival.end < (__u32)outer_length(arrival.is_v6) + ETH_HLEN)
-		return drop(skb, 0, DROP_TRUNCATED);
+		return drop_from(&from, DROP_TRUNCATED);
 	if (!skb->gso_size && arrival.end < skb->len && bpf_skb_change_tail(skb, arrival.end, 0))
-		return drop(skb, 0, DROP_BAD_OUTER);
+		return drop_from(&from, DROP_BAD_OUTER);
 
 	struct head head;
 	__u32 overhead = outer_length(arrival.is_v6);
 	if (bpf_skb_load_bytes(skb, overhead - sizeof(struct gre), &head, sizeof(head)))
-		return drop(skb, 0, DROP_TRUNCATED);
+		return drop_from(&from, DROP_TRUNCATED);
 	fault = gre_fault(&head.gre);
 	if (fault == DROP_REASONS && option_bytes(&head.gre))
 		fault = skip_options(skb, &head, &overhead);
 	if (fault != DROP_REASONS)
-		return drop(skb, 0, fault);
+		return drop_from(&from, fault);
 	if (deviates(EXACT_KEYS) && head.gre.key & bpf_htonl(0xff))
-		return drop(skb, 0, DROP_UNKNOWN_VSID);
+		return drop_from(&from, DROP_UNKNOWN_VSID);
 	__u32 vsid = bpf_ntohl(head.gre.key) >> 8; /* any FlowID, G10 */
-	__u32 slot = 0;
-	fault = sender_fault(vsid, &arrival.pa, &slot);
+	fault = sender_fault(vsid, &arrival.pa, &from);
 	if (fault != DROP_REASONS)
-		return drop(skb, slot, fault);
+		return drop_from(&from, fault);
 	if (nve.probe && vsid == VSID_VENDOR)
-		return option_bytes(&head.gre) ? drop(skb, 0, DROP_RESERVED_VSID) :
-						 from_peer(skb, &arrival.pa, arrival.is_v6);
+		return option_bytes(&head.gre) ? drop_from(&from, DROP_RESERVED_VSID) :
+						 from_peer(skb, &arrival.pa, arrival.is_v6, &from);
 	if (is_tag(head.eth.h_proto))
 		if (!deviates(DELIVERS_TAGS))
-			return drop(skb, slot, DROP_INNER_TAG); /* I6 */
+			return drop_from(&from, DROP_INNER_TAG); /* I6 */
 	if (!is_carried(head.eth.h_proto))
-		return drop(skb, slot, DROP_NOT_IP);
+		return drop_from(&from, DROP_NOT_IP);
 
 	struct ethhdr inner = head.eth;
-	__u32 ifindex = 0, vid = 0;
+	__u32 ifindex = 0, vid = 0, end = NO_PORT;
 	if (!(inner.h_dest[0] & 1)) {
 		struct record *record = find_record(vsid, inner.h_dest);
 		if (record ? !record->ifindex : !nve.flood_unknown)
-			return drop(skb, slot, DROP_NOT_LOCAL); /* split horizon: the wire never feeds the wire */
+			return drop_from(&from, DROP_NOT_LOCAL); /* split horizon: the wire never feeds the wire */
 		ifindex = record ? record->ifindex : 0;
 		vid = record ? record->vid : 0;
+		end = record ? record->end : NO_PORT;
 	}
 	if (apply_traffic_class(skb, overhead, arrival.traffic_class))
-		return drop(skb, slot, DROP_CE_ON_NOT_ECT);
-	__u32 packets = packets_in(skb); /* before adjust_room forgets the segments */
+		return drop_from(&from, DROP_CE_ON_NOT_ECT);
 	int named = strip_outer(skb, arrival.is_v6, overhead, &inner);
 	if (named < 0)
-		return drop(skb, slot, DROP_MALFORMED);
+		return drop_from(&from, DROP_MALFORMED);
 	if (ifindex && denied(skb, ifindex, vid, DIRECTION_IN))
-		return drop_packets(packets, slot, DROP_ACL_IN);
-	learn(vsid, inner.h_source, &arrival.pa);
-	struct subnet_counters *subnet = counters_of(slot);
+		return drop_from(&from, DROP_ACL_IN);
+	learn(vsid, inner.h_source, &arrival.pa, from.end);
+	struct subnet_counters *subnet = counters_of(from.slot);
 	if (subnet) {
-		subnet->decapsulated += packets;
+		subnet->decapsulated += from.packets;
 		subnet->decapsulated_bytes += skb->len;
 	}
+	count_came(from.end, from.packets, skb->len);
 	if (!ifindex) {
-		replicate_local(skb, vsid, slot, 0);
+		replicate_local(skb, vsid, 0, &from);
 		return TC_ACT_SHOT;
 	}
+	count_went(end, from.packets, skb->len);
 	if (group_uplink.ifindex)
 		bpf_skb_change_type(skb, PACKET_HOST); /* it may have come in by a group */
 	if (push_tag(skb, vid))
-		return drop(skb, slot, DROP_MALFORMED);
+		return drop_from(&from, DROP_MALFORMED);
 	/* Straight into the VM's namespace, unless the receiving stack has to find out the EtherType anew. */
 	return named ? bpf_redirect_peer(ifindex, 0) : bpf_redirect(ifindex, 0);
 }

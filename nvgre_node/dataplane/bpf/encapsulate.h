@@ -12,6 +12,7 @@
 /* A frame on its way to one NVE. */
 struct shipment {
 	const struct in6_addr *pa; /* of the remote NVE */
+	__u32 end;                 /* its number */
 	int is_v6;                 /* which it then is */
 	__u32 vsid;                /* that goes on the wire */
 	__u8 flow;                 /* a hash of the inner flow */
@@ -23,6 +24,7 @@ static __always_inline struct shipment shipment(const struct __sk_buff *skb, con
 {
 	return (struct shipment){
 		.pa = &record->pa,
+		.end = record->end,
 		.is_v6 = nve.pas6_count && !is_mapped(&record->pa),
 		.vsid = record->vsid,
 		.flow = nve.flowid_from_flow || nve.pa_from_flow ? flow_hash(skb) : 0,
@@ -168,13 +170,15 @@ static __always_inline int write_outer(struct __sk_buff *skb, const struct shipm
 	return to->is_v6 ? write_outer6(skb, to, path) : write_outer4(skb, to, path);
 }
 
-static __always_inline void count_encapsulated(const struct __sk_buff *skb, __u32 slot, __u32 frame_bytes)
+static __always_inline void count_encapsulated(const struct __sk_buff *skb, const struct port *port,
+					       const struct shipment *to)
 {
-	struct subnet_counters *subnet = counters_of(slot);
+	struct subnet_counters *subnet = counters_of(port->slot);
 	if (subnet) {
 		subnet->encapsulated += packets_in(skb);
-		subnet->encapsulated_bytes += frame_bytes;
+		subnet->encapsulated_bytes += to->frame_bytes;
 	}
+	count_went(to->end, packets_in(skb), to->frame_bytes);
 }
 
 /* Not inlined: the verifier grants a chain of calls 512 bytes of stack, and what is here would stand on its callers'. */
@@ -199,13 +203,13 @@ static __always_inline int encapsulate_any(struct __sk_buff *skb, const struct p
 	if (found == BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		return does_not_fit(skb, port, record, path.mtu_result - overhead);
 	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
-		return drop(skb, port->slot, DROP_NO_ROUTE);
+		return drop_sent(skb, port, DROP_NO_ROUTE);
 
 	if (nve.clamp_mss)
 		fit_segments(skb, port, &to);
-	count_encapsulated(skb, port->slot, to.frame_bytes);
+	count_encapsulated(skb, port, &to);
 	if (make_room(skb, to.is_v6) || write_outer(skb, &to, &path))
-		return drop(skb, port->slot, DROP_MALFORMED);
+		return drop_sent(skb, port, DROP_MALFORMED);
 	if (of_any_size)
 		return bpf_redirect(skb->ingress_ifindex, 0);
 	if (found == BPF_FIB_LKUP_RET_SUCCESS)
@@ -213,7 +217,7 @@ static __always_inline int encapsulate_any(struct __sk_buff *skb, const struct p
 	/* The kernel resolves the next hop and queues the packet meanwhile; it does so for IP frames only. */
 	if (skb->protocol == (to.is_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP)))
 		return bpf_redirect_neigh(path.ifindex, 0, 0, 0);
-	return drop(skb, port->slot, DROP_NO_NEIGHBOUR);
+	return drop_sent(skb, port, DROP_NO_NEIGHBOUR);
 }
 
 /* A function of its own: its stack and that of `replicate`, which is never there with it, need not be added up. */

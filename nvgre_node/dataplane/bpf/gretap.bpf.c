@@ -10,7 +10,7 @@
 #define ECN 0x03
 #define MAPPED bpf_htonl(0xffff) /* an IPv4 PA is ::ffff:a.b.c.d, as in policy.h */
 
-/* Mirrored by nvgre_node.dataplane.planes.gretap_external. PAs are in network order. */
+/* Mirrored by nvgre_node.dataplane.gretap_external. PAs are in network order. */
 struct way {
 	__u32 vsid;
 	struct in6_addr remote;

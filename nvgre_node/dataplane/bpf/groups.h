@@ -17,7 +17,7 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 65536);
 	__type(key, struct record_key);
-	__type(value, struct in6_addr); /* group */
+	__type(value, struct remote);
 } groups SEC(".maps");
 
 /* The groups that this NVE is a member of: what others send arrives too, where no switch keeps it away. */
@@ -29,12 +29,12 @@ struct {
 	__type(value, __u8);
 } joined SEC(".maps");
 
-static __always_inline struct in6_addr *find_group(struct __sk_buff *skb, __u32 vsid)
+static __always_inline struct remote *find_group(struct __sk_buff *skb, __u32 vsid)
 {
 	struct record_key key = {.vsid = vsid};
 	if (!group_uplink.ifindex || bpf_skb_load_bytes(skb, 0, key.mac, ETH_ALEN))
 		return 0;
-	struct in6_addr *own = bpf_map_lookup_elem(&groups, &key);
+	struct remote *own = bpf_map_lookup_elem(&groups, &key);
 	if (own)
 		return own;
 	__builtin_memset(key.mac, 0, ETH_ALEN);
@@ -74,11 +74,12 @@ static __always_inline int is_joined(const struct ethhdr *eth, const struct in6_
 }
 
 /* Encapsulates a frame once, for a group (B2). The MTU is the uplink's: nobody answers for a path to many. */
-static __always_inline int send_to_group(struct __sk_buff *skb, const struct port *port, const struct in6_addr *group)
+static __always_inline int send_to_group(struct __sk_buff *skb, const struct port *port, const struct remote *group)
 {
 	struct shipment to = {
-		.pa = group,
-		.is_v6 = nve.pas6_count && !is_mapped(group),
+		.pa = &group->pa,
+		.end = group->end,
+		.is_v6 = nve.pas6_count && !is_mapped(&group->pa),
 		.vsid = port->vsid,
 		.flow = nve.flowid_from_flow || nve.pa_from_flow ? flow_hash(skb) : 0,
 		.traffic_class = outer_traffic_class(skb),
@@ -87,18 +88,18 @@ static __always_inline int send_to_group(struct __sk_buff *skb, const struct por
 	struct bpf_fib_lookup path = {};
 	__u32 packet = packet_length(skb), overhead = outer_length(to.is_v6), mtu = 0;
 	if (bpf_check_mtu(skb, group_uplink.ifindex, &mtu, 0, 0) < 0)
-		return drop(skb, port->slot, DROP_NO_ROUTE);
+		return drop_sent(skb, port, DROP_NO_ROUTE);
 	if (packet + overhead > mtu || to.frame_bytes - ETH_HLEN + overhead > 0xffff)
-		return drop(skb, port->slot, DROP_TOO_BIG);
-	group_mac(path.dmac, group);
+		return drop_sent(skb, port, DROP_TOO_BIG);
+	group_mac(path.dmac, &group->pa);
 	for (int i = 0; i < ETH_ALEN; i++)
 		path.smac[i] = group_uplink.mac[i];
 	if (to.is_v6)
 		*(struct in6_addr *)path.ipv6_src = source6(port, to.flow);
 	else
 		path.ipv4_src = source4(port, to.flow);
-	count_encapsulated(skb, port->slot, to.frame_bytes);
+	count_encapsulated(skb, port, &to);
 	if (make_room(skb, to.is_v6) || write_outer(skb, &to, &path))
-		return drop(skb, port->slot, DROP_MALFORMED);
+		return drop_sent(skb, port, DROP_MALFORMED);
 	return bpf_redirect(group_uplink.ifindex, 0);
 }

@@ -36,7 +36,7 @@ static __always_inline struct record *find_learnt(__u32 vsid, const __u8 *mac)
 }
 
 /* Learns from a frame that passed every check. A record wins, and what was learnt follows the MAC address to another PA. */
-static __always_inline void learn(__u32 vsid, const __u8 *mac, const struct in6_addr *pa)
+static __always_inline void learn(__u32 vsid, const __u8 *mac, const struct in6_addr *pa, __u32 end)
 {
 	struct record_key key = {.vsid = vsid};
 	struct learnt value;
@@ -48,5 +48,6 @@ static __always_inline void learn(__u32 vsid, const __u8 *mac, const struct in6_
 	value.seen = bpf_ktime_get_ns();
 	value.record.vsid = vsid;
 	value.record.pa = *pa;
+	value.record.end = end;
 	bpf_map_update_elem(&learnt, &key, &value, BPF_ANY);
 }

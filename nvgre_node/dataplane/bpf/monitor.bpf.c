@@ -1,6 +1,6 @@
 /*
  * An NVGRE-aware device that only looks (RFC 7637 section 4.9, D1): a filter of packet sockets that takes no packet in,
- * and accounts each that passes by VSID, FlowID and direction. It shares nothing with the NVE but the wire format.
+ * and accounts each that passes by VSID, FlowID, direction and remote PA. It shares nothing with the NVE but the wire format.
  */
 #include "wire.h"
 
@@ -14,6 +14,7 @@ struct flow {
 	__u8 flow_id;
 	__u8 outgoing;
 	__u16 reserved;
+	struct in6_addr pa; /* of the other end: where it goes to, or comes from; IPv4 as ::ffff:a.b.c.d */
 };
 
 struct account {
@@ -37,8 +38,13 @@ struct {
 	__type(value, struct account);
 } overflow SEC(".maps");
 
-/* Where GRE starts and where the IP packet ends, or 0: no GRE, or not from its beginning on. */
-static __always_inline __u32 find_gre(const struct __sk_buff *skb, __u32 *end)
+static __always_inline int is_outgoing(const struct __sk_buff *skb)
+{
+	return skb->pkt_type == PACKET_OUTGOING;
+}
+
+/* Where GRE starts, where the IP packet ends, and the PA of the other end; or 0: no GRE, or not from its beginning on. */
+static __always_inline __u32 find_gre(const struct __sk_buff *skb, __u32 *end, struct in6_addr *pa)
 {
 	struct iphdr ip;
 	struct ipv6hdr ip6;
@@ -46,10 +52,13 @@ static __always_inline __u32 find_gre(const struct __sk_buff *skb, __u32 *end)
 	bpf_skb_load_bytes(skb, ETH_HLEN - sizeof(ethertype), &ethertype, sizeof(ethertype));
 	if (ethertype == bpf_htons(ETH_P_IP) && !bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip))) {
 		*end = ETH_HLEN + bpf_ntohs(ip.tot_len);
+		pa->s6_addr32[2] = bpf_htonl(0xffff);
+		pa->s6_addr32[3] = is_outgoing(skb) ? ip.daddr : ip.saddr;
 		return ip.protocol == IPPROTO_GRE && !(ip.frag_off & bpf_htons(IP_FRAGMENT)) ? ETH_HLEN + ip.ihl * 4 : 0;
 	}
 	if (ethertype == bpf_htons(ETH_P_IPV6) && !bpf_skb_load_bytes(skb, ETH_HLEN, &ip6, sizeof(ip6))) {
 		*end = ETH_HLEN + sizeof(ip6) + bpf_ntohs(ip6.payload_len);
+		*pa = is_outgoing(skb) ? ip6.daddr : ip6.saddr;
 		return ip6.nexthdr == IPPROTO_GRE ? ETH_HLEN + sizeof(ip6) : 0;
 	}
 	return 0;
@@ -70,16 +79,15 @@ SEC("socket")
 int look(struct __sk_buff *skb)
 {
 	struct gre gre;
-	__u32 end = 0, at = find_gre(skb, &end);
+	struct flow flow = {};
+	__u32 end = 0, at = find_gre(skb, &end, &flow.pa);
 	if (!at || bpf_skb_load_bytes(skb, at, &gre, sizeof(gre)) || gre.protocol != bpf_htons(ETH_P_TEB) ||
 	    (bpf_ntohs(gre.flags) & GRE_LAYOUT) != GRE_KEY)
 		return 0;
 	__u32 key = bpf_ntohl(gre.key);
-	struct flow flow = {
-		.vsid = key >> 8,
-		.flow_id = key & 0xff,
-		.outgoing = skb->pkt_type == PACKET_OUTGOING,
-	};
+	flow.vsid = key >> 8;
+	flow.flow_id = key & 0xff;
+	flow.outgoing = is_outgoing(skb);
 	struct account *account = account_of(&flow);
 	if (account) {
 		account->packets += skb->gso_segs ?: 1;

@@ -128,10 +128,11 @@ static __always_inline int answer_neighbour(struct __sk_buff *skb, const struct 
 {
 	int is_arp = skb->protocol == bpf_htons(ETH_P_ARP);
 	if ((is_arp ? answer_arp(skb, found) : answer_discovery(skb, found)) || push_tag(skb, port->vid))
-		return drop(skb, port->slot, DROP_MALFORMED);
+		return drop_sent(skb, port, DROP_MALFORMED);
 	struct subnet_counters *subnet = counters_of(port->slot);
 	if (subnet)
 		subnet->answered++;
+	count_went(end_of(port), 1, skb->len);
 	return bpf_redirect(skb->ingress_ifindex, 0);
 }
 
@@ -161,11 +162,11 @@ static __noinline int ask_neighbours(struct __sk_buff *skb, const struct port *p
 	if (asks && found && found->type != RECORD_L2ONLY) {
 		struct record *record = find_record(port->vsid, found->mac);
 		if (record && record->ifindex == skb->ingress_ifindex && record->vid == port->vid)
-			return drop(skb, port->slot, DROP_OWN_ADDRESS);
+			return drop_sent(skb, port, DROP_OWN_ADDRESS);
 		return answer_neighbour(skb, port, found);
 	}
 	struct neighbour_key unknown = {.vsid = port->vsid, .version = 4}; /* that of l2only records */
 	if (bpf_map_lookup_elem(&neighbours, &unknown))
 		return TC_ACT_UNSPEC;
-	return drop(skb, port->slot, asks ? DROP_UNKNOWN_NEIGHBOUR : DROP_ANNOUNCEMENT);
+	return drop_sent(skb, port, asks ? DROP_UNKNOWN_NEIGHBOUR : DROP_ANNOUNCEMENT);
 }

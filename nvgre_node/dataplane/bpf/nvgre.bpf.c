@@ -15,23 +15,24 @@ int from_port(struct __sk_buff *skb)
 	enum drop fault;
 	struct port *port = find_port(skb, &fault);
 	if (!port)
-		return drop(skb, 0, fault);
+		return drop_unknown(skb, fault);
 	keep_priority(skb);
 	if (strip_tags(skb))
-		return drop(skb, port->slot, DROP_TAG_DEPTH);
+		return drop_sent(skb, port, DROP_TAG_DEPTH);
+	count_came(end_of(port), packets_in(skb), skb->len);
 
 	if (pull_headers(skb))
-		return drop(skb, port->slot, DROP_MALFORMED);
+		return drop_sent(skb, port, DROP_MALFORMED);
 	struct ethhdr *eth = (void *)(long)skb->data;
 	if ((void *)(eth + 1) > (void *)(long)skb->data_end)
-		return drop(skb, port->slot, DROP_MALFORMED);
+		return drop_sent(skb, port, DROP_MALFORMED);
 	if (!is_carried(eth->h_proto))
-		return drop(skb, port->slot, DROP_NOT_IP);
+		return drop_sent(skb, port, DROP_NOT_IP);
 	fault = source_fault(skb, port, eth);
 	if (fault != DROP_REASONS)
-		return drop(skb, port->slot, fault);
+		return drop_sent(skb, port, fault);
 	if (denied(skb, skb->ingress_ifindex, port->vid, DIRECTION_OUT))
-		return drop(skb, port->slot, DROP_ACL_OUT);
+		return drop_sent(skb, port, DROP_ACL_OUT);
 	int is_group = eth->h_dest[0] & 1;
 	struct record *record = find_record(port->vsid, eth->h_dest);
 	if (!record)
@@ -53,24 +54,26 @@ int from_port(struct __sk_buff *skb)
 			subnet->routed += packets_in(skb);
 	}
 	if (is_group || (!record && nve.flood_unknown && !router)) {
-		replicate_local(skb, port->vsid, port->slot, port->vid);
+		struct origin from = sent_by(skb, port);
+		replicate_local(skb, port->vsid, port->vid, &from);
 		return replicate(skb, port);
 	}
 	if (!record)
-		return router ? drop(skb, port->slot, DROP_UNKNOWN_UNICAST) : unknown_unicast(skb, port);
+		return router ? drop_sent(skb, port, DROP_UNKNOWN_UNICAST) : unknown_unicast(skb, port);
 	if (!record->ifindex)
 		return encapsulate(skb, port, record);
 	if (record->ifindex == skb->ingress_ifindex && record->vid == port->vid)
-		return drop(skb, port->slot, DROP_OWN_ADDRESS);
+		return drop_sent(skb, port, DROP_OWN_ADDRESS);
 	if (denied(skb, record->ifindex, record->vid, DIRECTION_IN))
-		return drop(skb, port->slot, DROP_ACL_IN);
+		return drop_sent(skb, port, DROP_ACL_IN);
 
 	struct subnet_counters *subnet = counters_of(port->slot);
 	if (subnet)
 		subnet->local += packets_in(skb);
+	count_went(record->end, packets_in(skb), skb->len);
 	bpf_skb_change_type(skb, PACKET_HOST);
 	if (push_tag(skb, record->vid))
-		return drop(skb, port->slot, DROP_MALFORMED);
+		return drop_sent(skb, port, DROP_MALFORMED);
 	/* What has kept a tag comes in at the VM like any other frame, so that the tag is found. */
 	return deviates(KEEPS_TAGS) ? bpf_redirect(record->ifindex, 0) : bpf_redirect_peer(record->ifindex, 0);
 }

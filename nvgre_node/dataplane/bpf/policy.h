@@ -78,6 +78,11 @@ static __always_inline int deviates(enum deviation how)
 
 #define NO_DSCP 1 /* where the lower two bits must be 0 */
 
+/* The ends of an NVE, by which it counts, are numbered: ports from FIRST_PORT on by their own numbers, PAs behind them. */
+#define NO_PORT 0
+#define NO_PA 1
+#define FIRST_PORT 1 /* a port's number is 1 at least */
+
 /* A VM's port; on a trunk port, one for each VLAN id, and one with 0 for untagged frames. */
 struct port_key {
 	__u32 ifindex;
@@ -172,7 +177,8 @@ struct record {
 	__u32 ifindex; /* of a local port, or 0 */
 	__u32 vsid;    /* the VSID to deliver into */
 	__u32 number;  /* by which the slow path finds it, below 65536 */
-	__u32 vid;     /* of the tag for a local port, or 0 */
+	__u16 vid;     /* of the tag for a local port, or 0 */
+	__u16 end;     /* by which what goes there is counted: of the local port, or of the PA */
 	struct in6_addr pa; /* of the remote NVE */
 };
 
@@ -256,12 +262,17 @@ struct peer_key {
 	struct in6_addr pa;
 };
 
+struct peer {
+	__u32 slot;
+	__u32 end;
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 65536);
 	__type(key, struct peer_key);
-	__type(value, __u32); /* slot */
+	__type(value, struct peer);
 } peers SEC(".maps");
 
 /* B5: where a broadcast of a virtual subnet goes, by VSID and position; the first gap ends the list. */
@@ -270,20 +281,32 @@ struct replica_key {
 	__u32 position;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 65536);
-	__type(key, struct replica_key);
-	__type(value, struct port_key);
-} local_replicas SEC(".maps");
+struct local_replica {
+	__u32 ifindex;
+	__u16 vid;
+	__u16 end;
+};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 65536);
 	__type(key, struct replica_key);
-	__type(value, struct in6_addr); /* PA */
+	__type(value, struct local_replica);
+} local_replicas SEC(".maps");
+
+/* A PA that frames go to, or a group in its place. */
+struct remote {
+	struct in6_addr pa;
+	__u32 end;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct replica_key);
+	__type(value, struct remote);
 } remote_replicas SEC(".maps");
 
 static __always_inline struct record *find_record(__u32 vsid, const __u8 *mac)

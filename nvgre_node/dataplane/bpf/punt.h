@@ -35,7 +35,7 @@ static __always_inline int unknown_unicast(struct __sk_buff *skb, const struct p
 	};
 	__u64 flags = BPF_F_CURRENT_CPU | (__u64)head.length << 32;
 	if (!punting.enabled || bpf_perf_event_output(skb, &punts, flags, &head, sizeof(head)))
-		return drop(skb, port->slot, DROP_UNKNOWN_UNICAST);
+		return drop_sent(skb, port, DROP_UNKNOWN_UNICAST);
 	struct subnet_counters *subnet = counters_of(port->slot);
 	if (subnet)
 		subnet->punted += packets_in(skb);

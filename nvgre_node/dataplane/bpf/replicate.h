@@ -11,19 +11,20 @@
  * a VLAN id of it, nor past their access lists.
  * A function of its own, which returns before the larger ones begin: on top of theirs, the stack of the lists is too much.
  */
-static __noinline int replicate_local(struct __sk_buff *skb, __u32 vsid, __u32 slot, __u32 vid)
+static __noinline int replicate_local(struct __sk_buff *skb, __u32 vsid, __u32 vid, const struct origin *from)
 {
 	for (__u32 position = 0; position < MAX_REPLICAS; position++) {
 		struct replica_key key = {.vsid = vsid, .position = position};
-		struct port_key *to = bpf_map_lookup_elem(&local_replicas, &key);
+		struct local_replica *to = bpf_map_lookup_elem(&local_replicas, &key);
 		if (!to)
 			break;
 		if (to->ifindex == skb->ingress_ifindex && to->vid == vid)
 			continue;
 		if (denied(skb, to->ifindex, to->vid, DIRECTION_IN)) {
-			drop(skb, slot, DROP_ACL_IN);
+			drop_from(from, DROP_ACL_IN);
 			continue;
 		}
+		count_went(to->end, from->packets, skb->len);
 		if (push_tag(skb, to->vid))
 			continue;
 		bpf_clone_redirect(skb, to->ifindex, 0);
@@ -54,22 +55,24 @@ static __always_inline int replicate_remote(struct __sk_buff *skb, const struct 
 	__u32 packet = packet_length(skb), gap = 0;
 	for (__u32 position = 0; position < MAX_REPLICAS; position++) {
 		struct replica_key key = {.vsid = port->vsid, .position = position};
-		to.pa = bpf_map_lookup_elem(&remote_replicas, &key);
-		if (!to.pa)
+		struct remote *remote = bpf_map_lookup_elem(&remote_replicas, &key);
+		if (!remote)
 			break;
+		to.pa = &remote->pa;
+		to.end = remote->end;
 		to.is_v6 = nve.pas6_count && !is_mapped(to.pa);
 		long found = find_path(skb, port, &to, packet, &path);
 		if (found) {
-			drop(skb, port->slot,
+			drop_sent(skb, port,
 			     found == BPF_FIB_LKUP_RET_FRAG_NEEDED ? DROP_TOO_BIG :
 			     found == BPF_FIB_LKUP_RET_NO_NEIGH    ? DROP_NO_NEIGHBOUR :
 								     DROP_NO_ROUTE);
 			continue;
 		}
 		if (widen(skb, &gap, to.is_v6) || write_outer(skb, &to, &path))
-			return drop(skb, port->slot, DROP_MALFORMED);
+			return drop_sent(skb, port, DROP_MALFORMED);
 		bpf_clone_redirect(skb, path.ifindex, 0);
-		count_encapsulated(skb, port->slot, to.frame_bytes);
+		count_encapsulated(skb, port, &to);
 	}
 	return TC_ACT_SHOT; /* the original; its copies are under way */
 }
@@ -80,6 +83,6 @@ static __always_inline int replicate_remote(struct __sk_buff *skb, const struct 
  */
 static __noinline int replicate(struct __sk_buff *skb, const struct port *port)
 {
-	struct in6_addr *group = find_group(skb, port->vsid);
+	struct remote *group = find_group(skb, port->vsid);
 	return group ? send_to_group(skb, port, group) : replicate_remote(skb, port);
 }

@@ -194,13 +194,14 @@ static __always_inline int not_forwarded(struct __sk_buff *skb, const struct por
 {
 	struct subnet_counters *subnet = counters_of(port->slot);
 	if (done == REFUSED) {
-		int action = drop(skb, port->slot, verdict->reason);
+		int action = drop_sent(skb, port, verdict->reason);
 		if (!verdict->said.type4 || icmp_error(skb, port, &verdict->said))
 			return action;
 	}
 	if (push_tag(skb, port->vid))
-		return drop(skb, port->slot, DROP_MALFORMED);
+		return drop_sent(skb, port, DROP_MALFORMED);
 	if (subnet)
 		subnet->answered++;
+	count_went(end_of(port), 1, skb->len);
 	return bpf_redirect(skb->ingress_ifindex, 0);
 }

@@ -54,12 +54,12 @@ static __always_inline int fragment(struct __sk_buff *skb, __u32 mark)
 		skb->cb[0] = SLOW_PATH_PRIORITY(mark);
 	struct record *record = record_of(SLOW_PATH_RECORD(mark));
 	if (!port || !record || record->ifindex)
-		return drop(skb, 0, DROP_MALFORMED);
+		return drop_unknown(skb, DROP_MALFORMED);
 	if (nve.fragment_outer && deviates(KEEPS_TAGS) && keep_tags(skb)) /* the kernel has moved them again */
-		return drop(skb, port->slot, DROP_MALFORMED);
+		return drop_sent(skb, port, DROP_MALFORMED);
 	if ((mark & SLOW_PATH_REST && keep_rest(skb)) || pull_headers(skb))
-		return drop(skb, port->slot, DROP_MALFORMED);
+		return drop_sent(skb, port, DROP_MALFORMED);
 	if (nve.fragment_inner && cut_to_fit(skb, mark, port, record))
-		return drop(skb, port->slot, DROP_TOO_BIG);
+		return drop_sent(skb, port, DROP_TOO_BIG);
 	return encapsulate_any(skb, port, record, nve.fragment_outer);
 }

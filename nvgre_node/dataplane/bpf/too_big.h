@@ -38,7 +38,7 @@ static __always_inline __u32 packet_length(const struct __sk_buff *skb)
  */
 static __always_inline int too_big(struct __sk_buff *skb, const struct port *port, __u32 mtu)
 {
-	int action = drop(skb, port->slot, DROP_TOO_BIG);
+	int action = drop_sent(skb, port, DROP_TOO_BIG);
 	struct subnet_counters *subnet = counters_of(port->slot);
 	if (!nve.tell_too_big || !subnet)
 		return action;
@@ -51,5 +51,6 @@ static __always_inline int too_big(struct __sk_buff *skb, const struct port *por
 	if (icmp_error(skb, port, &said) || push_tag(skb, port->vid))
 		return action;
 	subnet->told_too_big++;
+	count_went(end_of(port), 1, skb->len);
 	return bpf_redirect(skb->ingress_ifindex, 0);
 }

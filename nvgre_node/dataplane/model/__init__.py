@@ -7,14 +7,14 @@ the data planes are tested against them. Read on in
 files in `bpf/` that do the same in the kernel.
 """
 
-from nvgre_node.dataplane.base import NO_SUBNET, Drop
+from nvgre_node.dataplane.base import NO_PORT, NO_SUBNET, Drop
 from nvgre_node.dataplane.model.decapsulate import from_uplink
 from nvgre_node.dataplane.model.encapsulate import from_port
 from nvgre_node.dataplane.model.learn import after
-from nvgre_node.dataplane.model.state import Counted, Learnt, Path, Result, State, dropped
+from nvgre_node.dataplane.model.state import Counted, CountedAtEnd, End, Learnt, Path, Result, State, dropped
 from nvgre_node.dataplane.model.vlan import selected
 
-__all__ = ["Counted", "Learnt", "Path", "Result", "State", "after", "dropped", "handle"]
+__all__ = ["Counted", "CountedAtEnd", "End", "Learnt", "Path", "Result", "State", "after", "dropped", "handle"]
 
 
 def handle(state: State, interface: str, frame: bytes) -> Result:
@@ -23,4 +23,6 @@ def handle(state: State, interface: str, frame: bytes) -> Result:
     if not ports:
         return from_uplink(state, interface, frame)
     port = selected(ports, frame)
-    return dropped(NO_SUBNET, port) if isinstance(port, Drop) else from_port(state, port, frame)
+    if isinstance(port, Drop):
+        return dropped(NO_SUBNET, port).came_from(NO_PORT)
+    return from_port(state, port, frame)

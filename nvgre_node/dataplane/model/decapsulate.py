@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 
 from nvgre_node.acl import Direction
 from nvgre_node.choices import Deviation, Fragments, UnknownUnicast
-from nvgre_node.dataplane.base import NO_SUBNET, Drop
+from nvgre_node.dataplane.base import NO_PA, NO_SUBNET, Drop
 from nvgre_node.dataplane.model import learn
 from nvgre_node.dataplane.model.acl import denies
 from nvgre_node.dataplane.model.encapsulate import local_copies
@@ -17,7 +17,7 @@ from nvgre_node.dataplane.model.inner import is_carried
 from nvgre_node.dataplane.model.state import Result, State, dropped
 from nvgre_node.dataplane.model.traffic_class import with_outer_traffic_class
 from nvgre_node.dataplane.model.vendor import from_peer
-from nvgre_node.dataplane.model.vlan import delivered
+from nvgre_node.dataplane.model.vlan import handed
 from nvgre_node.groups import group_mac
 from nvgre_node.policy import Address, Nve
 from nvgre_node.vendor import VSID_VENDOR
@@ -51,6 +51,12 @@ class Arrival:
 
 
 def from_uplink(state: State, interface: str, frame: bytes) -> Result:
+    """A packet arrives. What is dropped is that of its sender, if it is one that may send, else nobody's."""
+    result = arrived(state, interface, frame)
+    return result if result.at_ends else result.came_from(NO_PA)
+
+
+def arrived(state: State, interface: str, frame: bytes) -> Result:
     """An NVGRE packet arrives: every check that it must pass, then the inner frame to the VM it is for."""
     read = {ETHERTYPE_IPV4: arrival4, ETHERTYPE_IPV6: arrival6}.get(ethertype(frame))
     found = read(state, frame[:6], frame[ETHERNET_BYTES:]) if read else None
@@ -71,8 +77,8 @@ def from_uplink(state: State, interface: str, frame: bytes) -> Result:
     vsid = header.vsid
     if vsid == VSID_VENDOR and found.sender in state.policy.verified:
         if HEADER_BYTES + len(inner) < len(found.payload):  # ours have no options
-            return dropped(NO_SUBNET, Drop.RESERVED_VSID)
-        return from_peer(state, interface, frame, (found.sender, found.destination), inner)
+            return dropped(NO_SUBNET, Drop.RESERVED_VSID).came_from(found.sender)
+        return from_peer(state, interface, frame, (found.sender, found.destination), inner).came_from(found.sender)
     return deliver(state, vsid, found, inner)
 
 
@@ -151,13 +157,18 @@ def gre_fault(nve: Nve, gre: bytes) -> Drop | None:
 
 
 def deliver(state: State, vsid: int, arrival: Arrival, inner: bytes) -> Result:
-    """Hands an inner frame to the ports it is for: of its virtual subnet, on this host, and nowhere else (T4, T6)."""
+    """Lets an inner frame into its virtual subnet, on this host, and nowhere else (T4, T6), if its sender may send."""
     if arrival.sender not in state.policy.senders.get(vsid, ()):
         if not VSID_FIRST <= vsid <= VSID_LAST:
             return dropped(NO_SUBNET, Drop.RESERVED_VSID)  # V1, V2
         if vsid not in state.policy.vsids:
             return dropped(NO_SUBNET, Drop.UNKNOWN_VSID)
         return dropped(vsid, Drop.SOURCE_PA)  # C1
+    return opened(state, vsid, arrival, inner).came_from(arrival.sender)
+
+
+def opened(state: State, vsid: int, arrival: Arrival, inner: bytes) -> Result:
+    """Hands an inner frame of one that may send into its virtual subnet to the ports it is for."""
     if ethertype(inner) in TAG_ETHERTYPES and Deviation.DELIVERS_TAGS not in state.policy.nve.deviations:
         return dropped(vsid, Drop.INNER_TAG)  # I6
     if not is_carried(state.policy.nve, inner):
@@ -169,12 +180,16 @@ def deliver(state: State, vsid: int, arrival: Arrival, inner: bytes) -> Result:
     frame = with_outer_traffic_class(state.policy.nve, arrival.traffic_class, inner)
     if frame is None:
         return dropped(vsid, Drop.CE_ON_NOT_ECT)
-    counted = {(vsid, "decapsulated"): 1, (vsid, "decapsulated_bytes"): len(frame)}
+    numbers = {"decapsulated": 1, "decapsulated_bytes": len(frame)}
+    counted = {(vsid, name): n for name, n in numbers.items()}
+    came = {(arrival.sender, name): n for name, n in numbers.items()}
     taught = learn.taught(state, vsid, frame, arrival.sender)
     if for_all or record is None:
         copies = local_copies(vsid, state.ports_in(vsid), frame)
-        return Result(out=copies.out, counted=counted | dict(copies.counted), taught=taught)
+        at_ends = came | dict(copies.at_ends)
+        return Result(copies.out, counted | dict(copies.counted), at_ends, taught=taught)
     port = state.policy.port_of(record)
     if denies(port.acl, Direction.IN, frame):
         return dropped(vsid, Drop.ACL_IN)
-    return Result(out=(delivered(port, frame),), counted=counted, taught=taught)
+    result = handed(port, frame, counted)
+    return replace(result, at_ends=came | dict(result.at_ends), taught=taught)

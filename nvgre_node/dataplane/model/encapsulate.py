@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from zlib import crc32
 
@@ -21,7 +22,7 @@ from nvgre_node.dataplane.model.source_check import source_fault
 from nvgre_node.dataplane.model.state import Counted, Path, Result, State, dropped
 from nvgre_node.dataplane.model.too_big import too_big
 from nvgre_node.dataplane.model.traffic_class import outer_traffic_class
-from nvgre_node.dataplane.model.vlan import delivered, taken_in, with_dscp_of
+from nvgre_node.dataplane.model.vlan import handed, taken_in, with_dscp_of
 from nvgre_node.policy import Address, LookupRecord, Nve, Port
 from nvgre_node.wire import (
     ETHERNET_BYTES,
@@ -39,11 +40,17 @@ _LARGEST_IP_PACKET = 0xFFFF
 
 
 def from_port(state: State, port: Port, frame: bytes) -> Result:
-    """A VM sends a frame: to everybody in its virtual subnet, to a VM of this host, or to another NVE."""
-    vsid, untagged = port.vsid, taken_in(state.policy.nve, frame)
+    """A VM sends a frame, whose tags come off first."""
+    untagged = taken_in(state.policy.nve, frame)
     state = state.treating(with_dscp_of(state.policy.nve, frame))
     if untagged is None:
-        return dropped(vsid, Drop.TAG_DEPTH)
+        return dropped(port.vsid, Drop.TAG_DEPTH).came_from(port.name)
+    return forwarded(state, port, untagged).came_from(port.name, sent=1, sent_bytes=len(untagged))
+
+
+def forwarded(state: State, port: Port, untagged: bytes) -> Result:
+    """What a VM sends goes to everybody in its virtual subnet, to a VM of this host, or to another NVE."""
+    vsid = port.vsid
     if len(untagged) < ETHERNET_BYTES:
         return dropped(vsid, Drop.MALFORMED)
     refused = refusal(state, port, untagged)
@@ -99,7 +106,7 @@ def to_neighbour(state: State, port: Port, record: LookupRecord, frame: bytes) -
     neighbour = state.policy.port_of(record)
     if denies(neighbour.acl, Direction.IN, frame):
         return dropped(port.vsid, Drop.ACL_IN)
-    return Result(out=(delivered(neighbour, frame),), counted={(port.vsid, "local"): 1})
+    return handed(neighbour, frame, {(port.vsid, "local"): 1})
 
 
 def to_nve(state: State, port: Port, record: LookupRecord, frame: bytes) -> Result:
@@ -114,7 +121,7 @@ def to_nve(state: State, port: Port, record: LookupRecord, frame: bytes) -> Resu
     if state.policy.nve.clamp_mss:
         frame = mss.clamped(frame, path.mtu - overhead)
     packet = encapsulate(state, port, record.pa, path, record.deliver_vsid, frame)
-    return Result(out=((path.interface, packet),), counted=_encapsulated(port.vsid, frame, 1))
+    return carried(port, record.pa, [frame], ((path.interface, packet),))
 
 
 def does_not_fit(state: State, port: Port, record: LookupRecord, path: Path, frame: bytes) -> Result:
@@ -124,15 +131,12 @@ def does_not_fit(state: State, port: Port, record: LookupRecord, path: Path, fra
     if mode is TooBig.FRAGMENT_OUTER and is_known:  # against F1
         packet = encapsulate(state, port, record.pa, path, record.deliver_vsid, frame)
         out = tuple((path.interface, piece) for piece in outer_fragments(packet, path.mtu))
-        return Result(out=out, counted=_encapsulated(port.vsid, frame, 1))
+        return carried(port, record.pa, [frame], out)
     if not (mode is TooBig.FRAGMENT and is_known and is_fragmentable(frame, largest)):
         return too_big(state, port, frame, largest)
     pieces = [frame[:ETHERNET_BYTES] + piece for piece in fragments(frame[ETHERNET_BYTES:], largest)]
-    counted: Counter[Counted] = Counter()
-    for piece in pieces:
-        counted.update(_encapsulated(port.vsid, piece, 1))
     packets = [encapsulate(state, port, record.pa, path, record.deliver_vsid, piece) for piece in pieces]
-    return Result(out=tuple((path.interface, packet) for packet in packets), counted=counted)
+    return carried(port, record.pa, pieces, tuple((path.interface, packet) for packet in packets))
 
 
 def flood(state: State, port: Port, frame: bytes) -> Result:
@@ -143,7 +147,7 @@ def flood(state: State, port: Port, frame: bytes) -> Result:
     vsid = port.vsid
     others = [other for other in state.ports_in(vsid) if other != port]
     copies = local_copies(vsid, others, frame)
-    out, counted = list(copies.out), Counter[Counted](copies.counted)
+    out, counted, at_ends = list(copies.out), Counter[Counted](copies.counted), dict(copies.at_ends)
     group = state.policy.group(vsid, frame[:6])
     for pa in (group,) if group else state.policy.replicas.get(vsid, ()):
         path = state.paths.get(pa)
@@ -152,9 +156,12 @@ def flood(state: State, port: Port, frame: bytes) -> Result:
         elif len(frame) - ETHERNET_BYTES + OVERHEAD[pa.version] > path.mtu:
             counted[vsid, Drop.TOO_BIG.name] += 1
         else:
-            out.append((path.interface, encapsulate(state, port, pa, path, vsid, frame)))
-            counted.update(_encapsulated(vsid, frame, 1))
-    return Result(out=tuple(out), counted=counted)
+            packet = encapsulate(state, port, pa, path, vsid, frame)
+            copy = carried(port, pa, [frame], ((path.interface, packet),))
+            out += copy.out
+            counted.update(copy.counted)
+            at_ends |= copy.at_ends
+    return Result(out=tuple(out), counted=counted, at_ends=at_ends)
 
 
 def local_copies(vsid: int, ports: list[Port], frame: bytes) -> Result:
@@ -162,7 +169,9 @@ def local_copies(vsid: int, ports: list[Port], frame: bytes) -> Result:
     allowed = [port for port in ports if not denies(port.acl, Direction.IN, frame)]
     denied = len(ports) - len(allowed)
     counted = {(vsid, Drop.ACL_IN.name): denied} if denied else {}
-    return Result(out=tuple(delivered(port, frame) for port in allowed), counted=counted)
+    copies = [handed(port, frame, counted) for port in allowed]
+    at_ends = {key: n for copy in copies for key, n in copy.at_ends.items()}
+    return Result(out=tuple(out for copy in copies for out in copy.out), counted=counted, at_ends=at_ends)
 
 
 def encapsulate(state: State, port: Port, pa: Address, path: Path, vsid: int, frame: bytes) -> bytes:
@@ -209,5 +218,8 @@ def wrapped(
     return ethernet + ip + header.pack() + frame
 
 
-def _encapsulated(vsid: int, frame: bytes, copies: int) -> dict[Counted, int]:
-    return {(vsid, "encapsulated"): copies, (vsid, "encapsulated_bytes"): copies * len(frame)}
+def carried(port: Port, pa: Address, frames: Sequence[bytes], out: tuple[tuple[str, bytes], ...]) -> Result:
+    """What leaves for a PA, or a group, with these inner frames in it."""
+    counted = {"encapsulated": len(frames), "encapsulated_bytes": sum(map(len, frames))}
+    by_vsid = {(port.vsid, name): n for name, n in counted.items()}
+    return Result(out, by_vsid, {(pa, name): n for name, n in counted.items()})

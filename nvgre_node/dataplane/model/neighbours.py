@@ -21,7 +21,7 @@ from nvgre_node.dataplane.base import Drop
 from nvgre_node.dataplane.model.headers import ICMPV6, checksum, ethertype, is_group, with_checksum
 from nvgre_node.dataplane.model.source_check import ARP_BYTES, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION
 from nvgre_node.dataplane.model.state import Result, State, dropped
-from nvgre_node.dataplane.model.vlan import delivered
+from nvgre_node.dataplane.model.vlan import handed
 from nvgre_node.policy import Address, Port
 from nvgre_node.routing import ROUTER_MAC
 from nvgre_node.wire import ETHERNET_BYTES, ETHERTYPE_ARP, ETHERTYPE_IPV6, IPV6_BYTES, octets
@@ -77,7 +77,7 @@ def read(frame: bytes) -> Message | None:
 
 
 def _answered(port: Port, frame: bytes) -> Result:
-    return Result(out=(delivered(port, frame),), counted={(port.vsid, "answered"): 1})
+    return handed(port, frame, {(port.vsid, "answered"): 1})
 
 
 def answer(frame: bytes, mac: bytes, *, is_router: bool) -> bytes:

@@ -20,7 +20,7 @@ from nvgre_node.dataplane.base import Drop
 from nvgre_node.dataplane.model.headers import ANSWER_TTL, FRAGMENT, ICMP, ICMPV6, checksum, ethertype, with_checksum
 from nvgre_node.dataplane.model.icmp import Error, error_about
 from nvgre_node.dataplane.model.state import Result, State, dropped
-from nvgre_node.dataplane.model.vlan import delivered
+from nvgre_node.dataplane.model.vlan import handed
 from nvgre_node.policy import Address, Port
 from nvgre_node.routing import ROUTER_MAC, RouterInterface, look_up
 from nvgre_node.wire import ETHERNET_BYTES, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_BYTES, IPV6_BYTES, octets
@@ -103,7 +103,7 @@ def refused(state: State, port: Port, frame: bytes, reason: Drop, error: Error) 
     answer = error_about(state, port, frame, error)
     if answer is None:
         return Result(counted=counted)
-    return Result(out=(delivered(port, answer),), counted=counted | {(port.vsid, "answered"): 1})
+    return handed(port, answer, counted | {(port.vsid, "answered"): 1})
 
 
 def to_router(state: State, port: Port, frame: bytes) -> Result:
@@ -112,7 +112,7 @@ def to_router(state: State, port: Port, frame: bytes) -> Result:
     if reply is None:
         return refused(state, port, frame, Drop.ROUTER_ADDRESS, PORT_UNREACHABLE)
     ethernet = frame[6:12] + ROUTER + frame[12:14]
-    return Result(out=(delivered(port, ethernet + reply),), counted={(port.vsid, "answered"): 1})
+    return handed(port, ethernet + reply, {(port.vsid, "answered"): 1})
 
 
 def _echo_reply4(frame: bytes) -> bytes | None:

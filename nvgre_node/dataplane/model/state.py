@@ -62,10 +62,16 @@ class State:
 Counted = tuple[int, str]
 """What is counted: the VSID (or NO_SUBNET), and the name of a counter or of a Drop."""
 
+End = str | Address
+"""Where frames come from and go to: the name of a port, or a remote PA (or group); or NO_PORT, or NO_PA."""
+
+CountedAtEnd = tuple[End, str]
+"""What is counted there: its counter in PortCounters or PaCounters, or a Drop of what came from there."""
+
 
 @dataclass(frozen=True)
 class Result:
-    """What becomes of a frame: (interface, frame) for each that goes out, and what is counted.
+    """What becomes of a frame: (interface, frame) for each that goes out, and what is counted, also by ends.
 
     `left_alone` says that the frame is the provider host's own business: the NVE hands it on untouched. `taught` is
     what the NVE is to know afterwards (`learn.after`): VSID, MAC address, and the PA behind which it is.
@@ -73,8 +79,14 @@ class Result:
 
     out: tuple[tuple[str, bytes], ...] = ()
     counted: Mapping[Counted, int] = field(default_factory=dict)
+    at_ends: Mapping[CountedAtEnd, int] = field(default_factory=dict)
     left_alone: bool = False
     taught: tuple[int, bytes, Address] | None = None
+
+    def came_from(self, end: End, **counters: int) -> Result:
+        """The same of a frame that came from there: so are the drops, and these counters."""
+        drops = {(end, name): n for (_, name), n in self.counted.items() if name in Drop.__members__}
+        return replace(self, at_ends={**self.at_ends, **drops, **{(end, name): n for name, n in counters.items()}})
 
 
 def dropped(vsid: int, reason: Drop) -> Result:

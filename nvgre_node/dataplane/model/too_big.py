@@ -6,7 +6,7 @@ from nvgre_node.choices import TooBig
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.dataplane.model.icmp import Error, error_about
 from nvgre_node.dataplane.model.state import Result, State
-from nvgre_node.dataplane.model.vlan import delivered
+from nvgre_node.dataplane.model.vlan import handed
 from nvgre_node.policy import Port
 
 
@@ -21,4 +21,4 @@ def too_big(state: State, port: Port, frame: bytes, mtu: int) -> Result:
     answer = error_about(state, port, frame, error) if state.policy.nve.too_big is not TooBig.DROP else None
     if answer is None:
         return Result(counted=counted)
-    return Result(out=(delivered(port, answer),), counted=counted | {(port.vsid, "told_too_big"): 1})
+    return handed(port, answer, counted | {(port.vsid, "told_too_big"): 1})

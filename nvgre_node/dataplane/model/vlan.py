@@ -9,12 +9,13 @@ port gets the tag of its virtual subnet, with priority 0: the packet had none.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from nvgre_node.choices import Deviation
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.dataplane.model.headers import ethertype, kept_tags, strip_tags
+from nvgre_node.dataplane.model.state import Counted, CountedAtEnd, Result
 from nvgre_node.policy import Nve, Port
 from nvgre_node.wire import ETHERNET_BYTES
 
@@ -46,6 +47,12 @@ def delivered(port: Port, frame: bytes) -> tuple[str, bytes]:
     """A frame for a port: the interface, and the frame with the tag that its VM knows the virtual subnet by."""
     tag = b"" if port.vid is None else struct.pack("!HH", C_TAG, port.vid)
     return port.interface, frame[:12] + tag + frame[12:]
+
+
+def handed(port: Port, frame: bytes, counted: Mapping[Counted, int]) -> Result:
+    """A frame goes to a port, and this is counted."""
+    received: dict[CountedAtEnd, int] = {(port.name, "received"): 1, (port.name, "received_bytes"): len(frame)}
+    return Result(out=(delivered(port, frame),), counted=counted, at_ends=received)
 
 
 def with_dscp_of(nve: Nve, frame: bytes) -> Nve:

@@ -10,11 +10,12 @@ from typing import Any
 
 from nvgre_node import namespace, needs
 from nvgre_node.choices import UnknownUnicast
-from nvgre_node.dataplane.base import Home, Punted, Sighted, SubnetCounters
+from nvgre_node.dataplane.base import NO_PORT, Home, PaCounters, PortCounters, Punted, Sighted, SubnetCounters
 from nvgre_node.dataplane.build import object_file
 from nvgre_node.dataplane.capability import EVERYTHING
 from nvgre_node.dataplane.layouts import (
     AGE,
+    END_NO_PORT,
     GROUP_UPLINK,
     NANOSECONDS,
     RECORD,
@@ -22,15 +23,17 @@ from nvgre_node.dataplane.layouts import (
     U32,
     nve_constants,
     sum_counters,
+    sum_pa,
+    sum_port,
 )
 from nvgre_node.dataplane.libbpf import Object
 from nvgre_node.dataplane.punt import PuntReader
 from nvgre_node.dataplane.slow_path import SlowPath
-from nvgre_node.dataplane.tables import SPARE, Numbering, Table, changes, tables
+from nvgre_node.dataplane.tables import Numbering, Table, changes, tables
 from nvgre_node.errors import BadInputError
 from nvgre_node.multicast import Memberships
 from nvgre_node.packet import path_mtu_listeners
-from nvgre_node.policy import LookupRecord, NvePolicy
+from nvgre_node.policy import Address, LookupRecord, NvePolicy
 from nvgre_node.wire import octets
 
 
@@ -56,7 +59,6 @@ class EbpfDataPlane:
         self._memberships: Memberships | None = None
         self._punts: PuntReader | None = None
         self._slow_path: SlowPath | None = None
-        self._numbering = Numbering()
         self._index: dict[str, int] = {}
         self._tables: dict[str, Table] = {}
         self._uplinks: dict[str, Any] = {}
@@ -76,9 +78,10 @@ class EbpfDataPlane:
         links = _links()
         self._uplinks = {name: links[name] for name in uplinks}
         self._index = {name: links[name]["index"] for name in policy.interfaces}
-        self._numbering.cover(policy)
+        self._numbering = Numbering(policy)
         self._constants = self._constants_of(policy)
-        self._object = Object(object_file(), max_entries=self._sizes(), constants=self._constants)
+        sizes = self._numbering.sizes
+        self._object = Object(object_file(), max_entries=sizes, constants=self._constants)
         self._write(policy)
         self._object.pin(self._home.pins())
         if policy.nve.unknown is UnknownUnicast.PUNT:
@@ -98,12 +101,11 @@ class EbpfDataPlane:
         """
         if policy.nve != self._policy.nve:
             raise BadInputError(f"{policy.nve.host}: what an NVE does is settled when it comes up")
+        self._numbering.cover(policy)
         before = self._index
         if before.keys() != set(policy.interfaces):
             links = _links()
             self._index = {name: links[name]["index"] for name in policy.interfaces}
-        self._numbering.cover(policy)
-        self._check_room()
         if (constants := self._constants_of(policy)) != self._constants:
             self._replace_programs(constants)
             before = {}
@@ -134,15 +136,6 @@ class EbpfDataPlane:
         if policy.nve.unknown is UnknownUnicast.PUNT:
             constants[".rodata.punt"] = U32.pack(1)
         return constants | {".rodata.learning": AGE.pack(policy.nve.learning * NANOSECONDS)}
-
-    def _sizes(self) -> dict[str, int]:
-        """Of the maps that are arrays: room for what there is, and for what may come."""
-        self._room = {name: used + SPARE[name] for name, used in self._numbering.used.items()}
-        return self._room
-
-    def _check_room(self) -> None:
-        if full := [name for name, used in self._numbering.used.items() if used > self._room[name]]:
-            raise BadInputError(f"{self._policy.nve.host}: no room for more in the tables {', '.join(full)}")
 
     def _write(self, policy: NvePolicy) -> None:
         """Has the maps say what the policy says, by as few changes as that takes."""
@@ -202,6 +195,18 @@ class EbpfDataPlane:
             vsid: sum_counters(self.loaded.maps["counters"].get(U32.pack(slot)) or b"")
             for vsid, slot in self._numbering.slots.items()
         }
+
+    def port_counters(self) -> dict[str, PortCounters]:
+        """Counters since attach, by port; NO_PORT holds what was for none."""
+        ends = {NO_PORT: END_NO_PORT} | {name: self._numbering.port_end(name) for name in self._numbering.ports}
+        return {name: sum_port(self._of_end(end)) for name, end in ends.items()}
+
+    def pa_counters(self) -> dict[Address, PaCounters]:
+        """Counters since attach, by remote PA; NO_PA holds what came from none that may send."""
+        return {pa: sum_pa(self._of_end(end)) for pa, end in self._numbering.pas.items()}
+
+    def _of_end(self, end: int) -> bytes:
+        return self.loaded.maps["ends"].get(U32.pack(end)) or b""
 
     def close(self) -> None:
         """Leaves its groups and frees programs and maps; the pins go with the run's BPF file system."""

@@ -8,13 +8,15 @@ records. `ip -d link` and `bridge fdb` in the host's namespace show all of it.
 from __future__ import annotations
 
 import socket
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from pyroute2 import IPRoute
 
 from nvgre_node import namespace, needs
 from nvgre_node.choices import COPY, TooBig
-from nvgre_node.dataplane.base import NO_SUBNET, SubnetCounters
+from nvgre_node.dataplane.base import NO_SUBNET, PaCounters, SubnetCounters
 from nvgre_node.dataplane.capability import Capability
 from nvgre_node.dataplane.linux_bridge import BRIDGED, IGNORE_ENCAP_LIMIT, KEY_PRESENT, BridgedDataPlane, Way
 from nvgre_node.errors import BadInputError
@@ -30,9 +32,7 @@ class GretapDataPlane(BridgedDataPlane):
     name = "gretap"
     summary = "the kernel's gretap devices and bridges: what plain Linux gives, and lacks"
     needs = (needs.made_by_kernel("gretap"), needs.made_by_kernel("ip6gretap"))
-    takes_offloads = True
-    datapath = None
-    capabilities = BRIDGED | {Capability.FRAGMENTS_OUTER}
+    capabilities = BRIDGED | {Capability.FRAGMENTS_OUTER, Capability.COUNTS_PAS}
 
     def _ways(self) -> set[Way]:
         """One for each PA of this NVE, since a device has both ends."""
@@ -63,19 +63,33 @@ class GretapDataPlane(BridgedDataPlane):
 
         Of what it sends Linux counts IP packets, and leaves their Ethernet headers out.
         """
-        found = {vsid: SubnetCounters() for vsid in (NO_SUBNET, *self._bridges)}
+        sums: dict[int, Counter[str]] = {vsid: Counter() for vsid in (NO_SUBNET, *self._bridges)}
+        for way, counted in self._by_way():
+            sums[way.vsid].update(counted)
+        return {vsid: SubnetCounters(**dict[str, Any](counted)) for vsid, counted in sums.items()}
+
+    def pa_counters(self) -> dict[Address, PaCounters]:
+        """What its devices count, by remote PA; drops are not told apart."""
+        sums: dict[Address, Counter[str]] = {}
+        for way, counted in self._by_way():
+            sums.setdefault(way.remote, Counter()).update(counted)
+        return {pa: PaCounters(**counted, dropped=None) for pa, counted in sums.items()}
+
+    def _by_way(self) -> Iterator[tuple[Way, dict[str, int]]]:
         with namespace.netlink() as ip:
             links = {link["index"]: link.get("stats64") or {} for link in ip.get_links()}
         for way, index in self._ports.items():
-            stats, so_far = links.get(index, {}), found[way.vsid]
+            stats = links.get(index, {})
             sent, received = stats.get("tx_packets", 0), stats.get("rx_packets", 0)
-            found[way.vsid] = SubnetCounters(
-                encapsulated=so_far.encapsulated + sent,
-                encapsulated_bytes=so_far.encapsulated_bytes + stats.get("tx_bytes", 0) + sent * ETHERNET_BYTES,
-                decapsulated=so_far.decapsulated + received,
-                decapsulated_bytes=so_far.decapsulated_bytes + stats.get("rx_bytes", 0),
+            yield (
+                way,
+                {
+                    "encapsulated": sent,
+                    "encapsulated_bytes": stats.get("tx_bytes", 0) + sent * ETHERNET_BYTES,
+                    "decapsulated": received,
+                    "decapsulated_bytes": stats.get("rx_bytes", 0),
+                },
             )
-        return found
 
 
 def _tunnel(way: Way, ttl: int, traffic_class: int, *, forbid_fragments: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The `gretap-external` data plane: gretap devices without a key, and a program that gives each packet its own.
+"""The `gretap_external` data plane: gretap devices without a key, and a program that gives each packet its own.
 
 `ip link add type gretap external` makes one device for all virtual subnets and all NVEs. `bpf/gretap.bpf.c` writes key
 and addresses of what leaves, so that FlowIDs are those of flows, and reads those of what arrives, where the VSID alone
@@ -50,16 +50,13 @@ ifinfmsg.ifinfo.data_map["ip6gretap"] = _Ip6gre
 class GretapExternalDataPlane(BridgedDataPlane):
     """The NVE of one provider host as bridges, one gretap device per outer IP version, and a tc program."""
 
-    name = "gretap-external"
-    summary = "gretap devices without keys, and a tc-BPF program that gives each packet its own: with FlowIDs"
+    name = "gretap_external"
+    summary = "gretap devices without keys and a tc-BPF program that gives each packet its own: with FlowIDs"
     needs = (
-        needs.made_by_kernel("gretap"),
-        needs.made_by_kernel("ip6gretap"),
+        *(needs.made_by_kernel(kind) for kind in DEVICES.values()),
         needs.library("bpf", 1, "libbpf 1.x", "libbpf1"),
         needs.program("clang", "clang"),
     )
-    takes_offloads = True
-    datapath = None
     capabilities = BRIDGED | {
         Capability.FLOW_IDS,
         Capability.EVERY_FLOW_ID,

@@ -14,17 +14,30 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
 
 from nvgre_node import needs
 from nvgre_node.choices import Fragments
 from nvgre_node.dataplane import model
-from nvgre_node.dataplane.base import NO_SUBNET, PUNT, Drop, Home, Punted, Sighted, SubnetCounters
+from nvgre_node.dataplane.base import (
+    NO_PA,
+    NO_PORT,
+    NO_SUBNET,
+    PUNT,
+    Drop,
+    Home,
+    PaCounters,
+    PortCounters,
+    Punted,
+    Sighted,
+    SubnetCounters,
+)
 from nvgre_node.dataplane.capability import EVERYTHING
 from nvgre_node.dataplane.serve import Handler, Server
 from nvgre_node.errors import BadInputError
-from nvgre_node.groups import group_mac
+from nvgre_node.groups import ascending, group_mac
 from nvgre_node.multicast import Memberships
 from nvgre_node.namespace import NUD_VALID, netlink
 from nvgre_node.packet import packet_socket, path_mtu_listeners, receive
@@ -51,6 +64,7 @@ class LiveModel:
     def __init__(self, _home: Home) -> None:
         self._stack = ExitStack()
         self._counted: Counter[model.Counted] = Counter()
+        self._at_ends: Counter[model.CountedAtEnd] = Counter()
         self._vsids: tuple[int, ...] = ()
         self._lock = threading.Lock()
         self._punts: list[Punted] = []
@@ -129,6 +143,7 @@ class LiveModel:
             result = self._punt(interface, model.handle(self._state, interface, frame))
             self._state = model.after(self._state, result)
             self._counted.update(result.counted)
+            self._at_ends.update(result.at_ends)
         for name, out in result.out:
             with suppress(OSError):  # as with a cable: what does not fit through or meets nobody is gone
                 self._sockets[name].send(out)
@@ -139,9 +154,10 @@ class LiveModel:
             return result
         ((vsid, _),) = result.counted
         if len(self._punts) >= _PUNTS_MOST:
-            return model.dropped(vsid, Drop.UNKNOWN_UNICAST)
+            port, _ = next(iter(result.at_ends))
+            return replace(model.dropped(vsid, Drop.UNKNOWN_UNICAST), at_ends=result.at_ends).came_from(port)
         self._punts.append(Punted(interface, vsid, result.out[0][1]))
-        return model.Result(counted=result.counted)
+        return replace(result, out=())
 
     def punted(self) -> list[Punted]:
         """The frames that were handed to user space since the last call."""
@@ -203,12 +219,30 @@ class LiveModel:
         counted = dict(self._counted)
         return {vsid: _counters_of(vsid, counted) for vsid in (NO_SUBNET, *self._vsids)}
 
+    def port_counters(self) -> dict[str, PortCounters]:
+        """Counters since attach, by port; NO_PORT holds what was for none."""
+        names = (NO_PORT, *(port.name for port in self._state.policy.ports))
+        return {name: PortCounters(**_at_end(name, dict(self._at_ends))) for name in names}
+
+    def pa_counters(self) -> dict[Address, PaCounters]:
+        """Counters since attach, by remote PA; NO_PA holds what came from none that may send."""
+        pas = (NO_PA, *ascending(self._state.policy.peer_pas))
+        return {pa: PaCounters(**_at_end(pa, dict(self._at_ends))) for pa in pas}
+
     def close(self) -> None:
         """Stops the thread and closes the sockets."""
         self._stack.close()
 
 
 def _counters_of(vsid: int, counted: dict[model.Counted, int]) -> SubnetCounters:
-    own = {name: count for (at, name), count in counted.items() if at == vsid}
+    return SubnetCounters(**_fields({name: count for (at, name), count in counted.items() if at == vsid}))
+
+
+def _at_end(end: model.End, counted: dict[model.CountedAtEnd, int]) -> dict[str, Any]:
+    return _fields({name: count for (at, name), count in counted.items() if at == end})
+
+
+def _fields(own: dict[str, int]) -> dict[str, Any]:
+    """The fields of counters: the drops together, and each other by itself."""
     dropped = {reason: own.pop(reason.name) for reason in Drop if reason.name in own}
-    return SubnetCounters(dropped=dropped, **own)
+    return {"dropped": dropped, **own}

@@ -14,7 +14,8 @@ from contextlib import ExitStack, closing, suppress
 
 from nvgre_node import namespace, needs
 from nvgre_node.choices import COPY
-from nvgre_node.dataplane.base import NO_SUBNET, Drop, Home, Punted, Sighted, SubnetCounters
+from nvgre_node.dataplane import devices
+from nvgre_node.dataplane.base import NO_SUBNET, Drop, Home, PaCounters, PortCounters, Punted, Sighted, SubnetCounters
 from nvgre_node.dataplane.capability import Capability
 from nvgre_node.dataplane.openvswitch import bridges, flows, openflow, sending, underlay
 from nvgre_node.dataplane.openvswitch.bridges import Bridge, Interface
@@ -32,7 +33,7 @@ from nvgre_node.dataplane.openvswitch.pipeline import (
 from nvgre_node.dataplane.openvswitch.ways import Ways, lend_addresses, prepare
 from nvgre_node.multicast import Memberships
 from nvgre_node.packet import path_mtu_listeners
-from nvgre_node.policy import LookupRecord, NvePolicy
+from nvgre_node.policy import Address, LookupRecord, NvePolicy
 from nvgre_node.vendor import VSID_VENDOR
 
 BRIDGE, UPLINK_BRIDGE = "ovs-vms", "ovs-uplink"
@@ -68,6 +69,7 @@ ALWAYS = frozenset(
         Capability.DROPS_TOO_BIG,
         Capability.CHECKS_SOURCES,
         Capability.ACLS,
+        Capability.COUNTS_PORTS,
     }
 )
 """What Open vSwitch can do here whoever forwards."""
@@ -106,6 +108,7 @@ class OvsDataPlane:
     def attach(self, policy: NvePolicy, uplinks: tuple[str, ...]) -> None:
         """Starts Open vSwitch, makes bridges with ports and tunnels, and has flows say what becomes of frames."""
         self._policy = policy
+        self._before = devices.statistics(policy.interfaces)
         self._stack.callback(self._daemons.close)
         self._daemons.start()
         for listener in path_mtu_listeners():
@@ -187,6 +190,14 @@ class OvsDataPlane:
         for bridge in self._underlays.values():
             found += openflow.counts(self._daemons.socket(bridge))
         return {vsid: _counters_of(vsid, found) for vsid in (NO_SUBNET, *self._policy.vsids)}
+
+    def port_counters(self) -> dict[str, PortCounters]:
+        """What the kernel counts at the interfaces that are ports, trunk ports as a whole; drops are not told apart."""
+        return devices.port_counters(self._before)
+
+    def pa_counters(self) -> dict[Address, PaCounters]:
+        """Nothing: its flows count by virtual subnet, whatever the PA."""
+        return {}
 
     def punted(self) -> list[Punted]:
         """Nothing: unknown unicast is dropped or flooded."""

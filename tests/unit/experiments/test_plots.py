@@ -15,6 +15,7 @@ from experiments.results import Sample
 from nvgre_node.fabric import Attachment, Fabric, FabricLink
 from nvgre_node.policy import Nve, Policy, VirtualSubnet, Vm
 from topologies import load
+from topologies.colours import tenant_colours
 
 VMS = ("contoso_sql", "contoso_web", "fabrikam_sql", "fabrikam_web")
 
@@ -249,10 +250,10 @@ def test_hosts_on_one_link_need_no_router(tmp_path: Path) -> None:
 
 
 def test_a_red_tenant_is_red() -> None:
-    colours = style.tenant_colours(["blue", "contoso", "red", "blue"])
+    colours = tenant_colours(["blue", "contoso", "red", "blue"])
     assert list(colours) == ["blue", "contoso", "red"]
     assert len(set(colours.values())) == 3
-    assert colours["red"] == style.tenant_colours(["red"])["red"]
+    assert colours["red"] == tenant_colours(["red"])["red"]
 
 
 def test_the_same_samples_give_the_same_file(tmp_path: Path) -> None:
@@ -276,3 +277,10 @@ def test_a_wrong_column_is_named() -> None:
         throughput.draw([{**rates()[0], "gigabits_per_second": "fast"}])
     with pytest.raises(ValueError, match="heard or silent"):
         isolation.draw([{**probes()[0], "observed": "maybe"}])
+
+
+def test_a_hosts_pas_stay_inside_its_box(tmp_path: Path) -> None:
+    scenario = load("hnv")
+    shown = saved(topology.draw(scenario.policy, scenario.fabric), tmp_path)
+
+    assert "PA 192.168.1.11/24 and 4 more" in shown

@@ -124,7 +124,7 @@ def test_a_requirement_says_what_failed_what_was_chosen_and_why_nothing_was_trie
     samples = (
         requirement("G1", observed="y", verdict="fail"),
         requirement("G11", level="silent", choice="strict"),
-        requirement("O4", what="", verdict="not yet", reason="no VLANs"),
+        requirement("O4", what="", verdict="not applicable", reason="no VLANs"),
     )
     html = page(tmp_path, Outcome("conformance", "ebpf", "two_hosts", (), (GOOD,), samples))
     assert "<strong>tried: expected x; seen y</strong>" in html

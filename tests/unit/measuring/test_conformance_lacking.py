@@ -115,5 +115,7 @@ UNSEEN = {
     Capability.LEARNS_PATH_MTU,
     Capability.FRAGMENTS_OUTER,  # what no sound network asks for; `mtu` shows it
     Capability.CARRIES_IP,  # `isolation` knows it
+    Capability.COUNTS_PORTS,  # `show counters` says so
+    Capability.COUNTS_PAS,
     Capability.DEVIATES,  # what conformance is there to find
 }

@@ -17,7 +17,7 @@ from nvgre_node.dataplane.base import Home, SubnetCounters
 from nvgre_node.needs import Need
 
 class Hub:
-    name = "a-hub"
+    name = "a_hub"
     summary = "sends everything everywhere"
     needs = (Need("a plug", lambda: False, "buy one"),)
     capabilities = frozenset()
@@ -49,6 +49,6 @@ def test_a_file_more_is_a_data_plane_more_to_every_command(tmp_path: Path) -> No
     said = subprocess.run(
         [sys.executable, "-c", add + run, "list", "--json"], capture_output=True, text=True, check=False
     )
-    [entry] = [entry for entry in json.loads(said.stdout) if entry["name"] == "a-hub"]
+    [entry] = [entry for entry in json.loads(said.stdout) if entry["name"] == "a_hub"]
     assert entry["what"] == "sends everything everywhere"
-    assert "a plug (needed by a-hub): buy one" in entry["missing"]
+    assert "a plug (needed by a_hub): buy one" in entry["missing"]

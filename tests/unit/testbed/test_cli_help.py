@@ -22,7 +22,7 @@ def test_help_lists_every_verb_with_what_it_does(flag: str) -> None:
 
 
 def test_every_verb_that_the_help_lists_exists() -> None:
-    assert {path.stem for path in (ROOT / "testbed/verbs").glob("[!_]*.py")} == set(VERBS)
+    assert {path.stem.replace("_", "-") for path in (ROOT / "testbed/verbs").glob("[!_]*.py")} == set(VERBS)
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
@@ -43,7 +43,7 @@ def test_verbs_that_hand_on_their_arguments_show_the_other_programs_help(verb: s
     assert option in said.out
 
 
-@pytest.mark.parametrize("verb", ["demo", "run", "check", "list", "explain", "doctor", "clean"])
+@pytest.mark.parametrize("verb", ["demo", "run", "check", "list", "explain", "show", "import-hnv", "doctor", "clean"])
 def test_every_verb_that_prints_a_result_offers_json(verb: str) -> None:
     assert "--json" in nvgre(verb, "-h").out
 
@@ -54,13 +54,13 @@ import sys
 from contextlib import suppress
 from testbed.cli import main
 
-for line in ("-h", "run -h", "check two_hosts", "explain two_hosts red1 red2", "doctor", "list"):
+for line in ("-h", "run -h", "check two_hosts", "explain two_hosts red1 red2", "show two_hosts", "doctor", "list"):
     sys.argv = ["nvgre", *line.split()]
     with suppress(SystemExit):
         main()
     print(line, sorted({"matplotlib", "scapy", "mininet"} & sys.modules.keys()), file=sys.stderr)
 """)
-    assert [line.rpartition("[")[2] for line in said.err.splitlines()] == ["]"] * 6, said.err
+    assert [line.rpartition("[")[2] for line in said.err.splitlines()] == ["]"] * 7, said.err
 
 
 def test_the_group_alone_imports_no_verb() -> None:

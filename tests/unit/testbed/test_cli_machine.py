@@ -55,6 +55,17 @@ def test_list_says_why_something_does_not_run_here(
     assert set(reasons.values()) <= {f"a flux capacitor (needed by {needed_by}): apt-get install flux"}
 
 
+@pytest.mark.parametrize("why", ["", "Operation not supported"])
+def test_list_says_what_the_kernel_lacks_for_a_data_plane(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "FEATURES", (HERE,))
+    monkeypatch.setattr(features, "ROOT", HERE)
+    monkeypatch.setattr(kernel, "lacks", lambda: {"gretap": why})
+    missing = {entry["name"]: entry["missing"] for entry in json.loads(nvgre("list", "--json").out)}
+    stopped = {name for name, reason in missing.items() if reason}
+    assert stopped == ({"gretap", "gretap_external"} if why else set())
+    assert not why or f"this kernel says: {why}; a guest has it" in missing["gretap"]
+
+
 @pytest.fixture
 def _no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine of whose kernel nothing is asked."""

@@ -64,7 +64,9 @@ def test_check_gives_what_is_wrong_as_json_with_the_same_status(bad: Path) -> No
     assert result.keys() == {"scenario", "valid", "problems", "deviations"}
     assert (result["scenario"], result["valid"]) == (str(bad), False)
     assert {(problem["line"], problem["column"]): problem["path"] for problem in result["problems"]} == WRONG
-    assert all(problem.keys() == {"path", "message", "hint", "line", "column"} for problem in result["problems"])
+    assert all(
+        problem.keys() == {"path", "message", "hint", "line", "column", "file"} for problem in result["problems"]
+    )
     assert all(problem["message"] for problem in result["problems"])
 
 
@@ -93,6 +95,35 @@ def test_check_of_a_folder_is_bad_input(tmp_path: Path) -> None:
     said = nvgre("check", str(tmp_path))
     assert said.status == 2
     assert str(tmp_path) in said.err
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [["check", "two_hosts"], ["explain", "two_hosts", "red1", "red2"], ["show", "records", "two_hosts"],
+     ["up", "two_hosts"], ["run", "isolation", "--scenario", "two_hosts"]],
+    ids=lambda verb: verb[0],
+)  # fmt: skip
+def test_every_verb_that_takes_a_scenario_takes_settings_and_says_which_is_wrong(verb: list[str]) -> None:
+    said = nvgre(*verb, "--set", "nve.ecn=zero", "--set", "nve.ttl=999")
+    assert (said.status, said.out) == (2, "")
+    assert said.err == "--set nve.ttl=999: nve.ttl: a TTL of 999 is too large (use 1 to 255)\n"
+
+
+def test_a_setting_that_is_right_shows() -> None:
+    said = nvgre("show", "records", "two_hosts", "--set", "hosts.host1.pa=192.168.0.9/24", "--json")
+    assert {record["pa"] for record in json.loads(said.out)} == {"192.168.0.9", "192.168.0.2"}
+
+
+def test_settings_are_not_for_what_runs_already() -> None:
+    said = nvgre("show", "counters", "--set", "nve.ttl=5")
+    assert (said.status, said.err) == (2, "--set is for a scenario: what runs is as it was built\n")
+
+
+def test_check_names_the_included_file_as_json_too(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("hosts: {host1: {vlan: 0}}\n")
+    (tmp_path / "net.yaml").write_text("include: base.yaml\ntenants: {red: {vms: 2}}\n")
+    (problem,) = json.loads(nvgre("check", str(tmp_path / "net.yaml"), "--json").out)["problems"]
+    assert (problem["file"], problem["line"], problem["column"]) == (str(tmp_path / "base.yaml"), 1, 23)
 
 
 EXPLAINED = {

@@ -1,9 +1,10 @@
 """The texts that the tests of scenarios edit, and what a case is made of."""
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
-from topologies import ScenarioError, load
+from topologies import Scenario, ScenarioError, load
 
 FLAT = """\
 name: net
@@ -53,6 +54,13 @@ tenants:
 """
 
 
+PAGE = Path(__file__).parents[3] / "docs/scenarios.md"
+DOCUMENTED = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+"""The examples of the page about the language."""
+(EVERYTHING,) = (text for text in DOCUMENTED if "\nname: everything\n" in text)
+"""The one that has every word."""
+
+
 class Case(NamedTuple):
     """In a good text, `edits` replace text by text; `wrong` is all that is then said, each after `net.yaml:`."""
 
@@ -78,6 +86,14 @@ def wrong_with(text: str | bytes, folder: Path) -> list[str]:
     except ScenarioError as error:
         return str(error).replace(str(path), "net.yaml").splitlines()
     return []
+
+
+def everything(folder: Path) -> Scenario:
+    """The scenario of docs/scenarios.md, which uses every word of the language."""
+    page = Path(__file__).parents[3] / "docs/scenarios.md"
+    (text,) = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
+    (folder / "everything.yaml").write_text(text)
+    return load(folder / "everything.yaml")
 
 
 def lines(case: Case) -> list[str]:

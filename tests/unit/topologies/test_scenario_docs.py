@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,15 @@ from ruamel.yaml import YAML
 
 from topologies import load, schema
 
-PAGE = Path(__file__).parents[3] / "docs/scenarios.md"
+from .scenario_cases import DOCUMENTED, EVERYTHING
+
 PARTS = [part for part in vars(schema).values() if isinstance(part, type) and issubclass(part, schema.Part)]
 
 
 @pytest.fixture
 def example(tmp_path: Path) -> Path:
-    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
     file = tmp_path / "everything.yaml"
-    file.write_text(text)
+    file.write_text(EVERYTHING)
     return file
 
 
@@ -35,6 +34,12 @@ def keys(value: Any) -> Iterator[str]:
 
 def test_the_example_is_a_scenario(example: Path) -> None:
     assert load(example).name == "everything"
+
+
+@pytest.mark.parametrize("text", [text for text in DOCUMENTED if "tenants:" in text])
+def test_every_example_is_one(text: str, tmp_path: Path) -> None:
+    (tmp_path / "example.yaml").write_text(text)
+    assert load(tmp_path / "example.yaml").policy.vms
 
 
 def test_no_word_of_the_language_is_missing(example: Path) -> None:

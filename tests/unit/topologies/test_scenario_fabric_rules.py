@@ -12,7 +12,7 @@ FABRIC_RULES: list[Case] = [
     Case(
         "no VM",
         {"    vms:\n      red1: {subnet: red_net, host: host1, ca: 10.0.0.1}\n": ""},
-        ["11:3: tenants: no tenant has a VM (such as vms: {red1: {subnet: red_net, host: host1, ca: ...}})"],
+        ["11:3: tenants: no tenant has a VM (such as vms: 2, or vms: {red1: {host: host1, ca: ...}})"],
     ),
     Case(
         "a router named like a host",

@@ -1,6 +1,8 @@
 """The shipped scenarios: what they hold, and the variants that experiments make of them."""
 
 import hashlib
+import json
+import re
 import runpy
 from ipaddress import IPv4Interface, ip_address
 from pathlib import Path
@@ -27,8 +29,8 @@ def links(fabric: Fabric) -> set[frozenset[str]]:
 
 def test_these_scenarios_are_shipped() -> None:
     assert shipped() == [
-        *("contoso_fabrikam", "cross_premise", "hnv", "internet_gateway", "leaf_spine", "ovs_like_peer"),
-        *("two_hosts", "vlan_gateway"),
+        *("contoso_fabrikam", "cross_premise", "hnv", "internet_gateway", "leaf_spine", "ovs_like_peer", "scale_1000"),
+        *("sonic_map", "three_tier", "two_hosts", "vlan_gateway"),
     ]
 
 
@@ -206,3 +208,29 @@ def test_an_unknown_name_is_answered_with_the_shipped_ones() -> None:
         "two_host: no such scenario "
         f"(did you mean two_hosts? there are: {', '.join(shipped())}; the path of a file works too)"
     )
+
+
+def test_sonics_tables_in_the_comment_say_what_the_scenario_says() -> None:
+    policy, text = load("sonic_map").policy, (FOLDER / "sonic_map.yaml").read_text()
+    comment = "\n".join(line.removeprefix("#") for line in text.splitlines() if line.startswith("#   "))
+    tables = [json.loads(f"{{{part}}}") for part in re.split(r"\n(?=\s*\"NVGRE_TUNNEL\":)", comment)]
+
+    assert [table["NVGRE_TUNNEL"]["tunnel"]["src_ip"] for table in tables] == [
+        str(nve.pas[0].ip) for nve in policy.nves
+    ]
+    for nve, table in zip(policy.nves, tables, strict=True):
+        said = {(int(own["vlan_id"]), int(own["vsid"])) for own in table["NVGRE_TUNNEL_MAP"].values()}
+        own = [vm for vm in policy.vms if vm.host == nve.host and vm.behind]
+        assert said == {(vm.behind.vid, policy.vsid_of(vm)) for vm in own if vm.behind}
+        assert len(own) >= 2
+
+
+def test_the_tenants_of_three_tier_differ_in_nothing_but_names_and_vsids() -> None:
+    policy = load("three_tier").policy
+    tiers: dict[str, list[object]] = {"contoso": [], "fabrikam": []}
+    for own in policy.subnets:
+        vms = [(vm.cas, vm.mac) for vm in policy.vms if vm.subnet == own.name]
+        tiers[own.tenant].append((own.prefixes, own.acl, vms))
+    contoso, fabrikam = tiers.values()
+    assert contoso == fabrikam
+    assert len(contoso) == 3

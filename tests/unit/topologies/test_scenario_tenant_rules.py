@@ -248,7 +248,6 @@ TENANT_RULES: list[Case] = [
             "red1: {subnet: red_net, host: host1, ca: [10.0.0.1, fd00:10::1]}": "red1: {host: host1, subnet: red_net, trunk: {10: {subnet: red_net, ca: 10.0.0.3}}}"
         },
         [
-            "12:13: tenants.red.vms.red1.ca: is missing (such as ca: 10.1.1.11)",
             "12:65: tenants.red.vms.red1.trunk[10].subnet: red_net is that of its untagged frames too (one VLAN id per virtual subnet)",
         ],
     ),
