@@ -17,12 +17,13 @@ from nvgre_node import namespace
 from nvgre_node.choices import COPY
 from nvgre_node.dataplane.base import NO_SUBNET, Drop, Punted, Sighted, SubnetCounters
 from nvgre_node.dataplane.capability import Capability
-from nvgre_node.dataplane.openvswitch import bridges, flows, openflow, sending, underlay
+from nvgre_node.dataplane.openvswitch import answering, bridges, flows, openflow, sending, underlay
 from nvgre_node.dataplane.openvswitch.bridges import Bridge, Interface
 from nvgre_node.dataplane.openvswitch.daemons import Daemons, ToolError
 from nvgre_node.dataplane.openvswitch.datapath import NETDEV, chosen
 from nvgre_node.dataplane.openvswitch.jsonrpc import RpcError
 from nvgre_node.dataplane.openvswitch.pipeline import (
+    ADVERTISER,
     FIRST_PORT,
     TUNNEL_PORTS,
     Kind,
@@ -30,13 +31,14 @@ from nvgre_node.dataplane.openvswitch.pipeline import (
     counted,
     exits,
 )
-from nvgre_node.dataplane.openvswitch.ways import Ways, lend_addresses, prepare
+from nvgre_node.dataplane.openvswitch.ways import Ways, joined, lend_addresses, prepare
 from nvgre_node.multicast import Memberships
 from nvgre_node.packet import path_mtu_listeners
-from nvgre_node.policy import LookupRecord, NvePolicy
+from nvgre_node.policy import Address, LookupRecord, NvePolicy
 from nvgre_node.vendor import VSID_VENDOR
 
-BRIDGE, UPLINK_BRIDGE = "ovs-vms", "ovs-uplink"
+BRIDGE, UPLINK_BRIDGE, ADVERTISING_BRIDGE = "ovs-vms", "ovs-uplink", "ovs-answers"
+TO_ADVERTISER, FROM_ADVERTISER = "ovs-ask0", "ovs-ask1"
 """Interface names that no node or VM can have: theirs hold no hyphen before `-eth`."""
 
 _TUNNELS = {4: "gre", 6: "ip6gre"}
@@ -100,6 +102,7 @@ class OvsDataPlane:
         self._daemons = Daemons(folder)
         self._stack = ExitStack()
         self._lock = threading.Lock()
+        self._mtus: dict[Address, int] = {}
 
     def attach(self, policy: NvePolicy, uplinks: tuple[str, ...]) -> None:
         """Starts Open vSwitch, makes bridges with ports and tunnels, and has flows say what becomes of frames."""
@@ -123,6 +126,10 @@ class OvsDataPlane:
     def _make_bridges(self, underlays: dict[str, str]) -> None:
         """The bridge of the VMs, and one for each uplink where Open vSwitch makes outer headers itself."""
         ports = [Interface(name, FIRST_PORT + number) for number, name in enumerate(self._policy.interfaces)]
+        apart = self._view.advertises_apart
+        if apart:
+            self._stack.enter_context(joined(TO_ADVERTISER, FROM_ADVERTISER))
+            ports.append(Interface(TO_ADVERTISER, ADVERTISER))
         made = [Bridge(BRIDGE, [*ports, *self._tunnels()])]
         with namespace.netlink() as ip:
             macs = {link.get("ifname"): link.get("address") for link in ip.get_links()}
@@ -130,6 +137,8 @@ class OvsDataPlane:
             made.append(Bridge(bridge, [Interface(uplink, underlay.UPLINK)], macs[uplink]))
         with self._daemons.connect() as database:
             bridges.create(database, self.datapath, made)
+            if apart:
+                bridges.create(database, NETDEV, [Bridge(ADVERTISING_BRIDGE, [Interface(FROM_ADVERTISER, 1)])])
         if self._native:
             with self._daemons.control() as control:
                 prepare(control)
@@ -152,8 +161,15 @@ class OvsDataPlane:
             none = {"in_key": str(VSID_VENDOR << 8 | one.ttl), "ttl": str(one.ttl)}
             yield Interface(f"ovs-exit{one.of_port}", one.of_port, _TUNNELS[one.version], options | none)
 
+    @property
+    def _view(self) -> View:
+        return View(self._policy, self._mtus, self._native)
+
     def _write(self) -> None:
-        self._replace(BRIDGE, list(flows.flows(View(self._policy, self._ways.mtus, self._native))))
+        self._mtus = self._ways.mtus
+        if self._view.advertises_apart:
+            self._replace(ADVERTISING_BRIDGE, list(answering.advertisements(self._view)))
+        self._replace(BRIDGE, list(flows.flows(self._view)))
 
     def _replace(self, bridge: str, wanted: list[str]) -> None:
         """These flows in place of those there are, in one step; what stays the same keeps its counts."""

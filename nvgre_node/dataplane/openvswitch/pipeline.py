@@ -13,7 +13,7 @@ from enum import IntEnum, StrEnum
 from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
 
-from nvgre_node.choices import Ecn
+from nvgre_node.choices import Ecn, Neighbours
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.policy import Address, LookupRecord, Nve, NvePolicy, Port
 
@@ -64,6 +64,9 @@ class Reg(StrEnum):
 NEXT_HOP6 = "xxreg2"
 TUNNEL_PORTS = {4: 1, 6: 2}
 """The OpenFlow ports of the tunnels, by the IP version of the PAs."""
+
+ADVERTISER = 3
+"""The OpenFlow port that leads to the bridge that makes advertisements, where the kernel forwards."""
 
 FIRST_PORT = 10
 """The OpenFlow port of the first interface that is a VM's port; the others follow."""
@@ -186,6 +189,11 @@ class View:
     policy: NvePolicy
     mtus: dict[Address, int] = field(default_factory=dict)
     native: bool = True
+
+    @property
+    def advertises_apart(self) -> bool:
+        """Whether a bridge in user space makes advertisements: the kernel cannot, and somebody wants them."""
+        return not self.native and bool(self.policy.routers or self.policy.nve.neighbours is Neighbours.PROXY)
 
     def number(self, port: Port) -> int:
         """The number of a port; that of a trunk has several."""
