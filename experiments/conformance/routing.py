@@ -38,7 +38,7 @@ _SENT_HOPS = 64
 
 
 def joined(scenario: Scenario) -> Scenario:
-    """A variant with two routed tenants of two subnets each instead of its own, and NVEs that are proxies."""
+    """A variant with two routed tenants of two subnets each instead of its own."""
     a, b = (vm.host for vm in distant_pair(scenario.policy))
     subnets, vms, domains = [], [], []
     for number, tenant in enumerate(_TENANTS):
@@ -51,8 +51,12 @@ def joined(scenario: Scenario) -> Scenario:
         vms += [_vm(far, b, 33)] if number == 0 else []  # a CA that the other tenant has not
         gateway = CustomerRoute(ip_network("0.0.0.0/0"), next(ca.ip for ca in vms[-1 - (number == 0)].cas))
         domains.append(RoutingDomain(tenant, (gateway,)))
-    nves = tuple(replace(nve, neighbours=Neighbours.PROXY) for nve in scenario.policy.nves)
-    return replace(scenario, policy=Policy(nves, tuple(subnets), tuple(vms), routing=tuple(domains)))
+    return replace(scenario, policy=Policy(scenario.policy.nves, tuple(subnets), tuple(vms), routing=tuple(domains)))
+
+
+def proxied(scenario: Scenario) -> Scenario:
+    """NVEs that answer for VMs."""
+    return scenario.with_nve(neighbours=Neighbours.PROXY)
 
 
 def _vm(subnet: VirtualSubnet, host: str, last: int) -> Vm:
@@ -175,4 +179,4 @@ def _answer(frame: bytes) -> str:
     return ""
 
 
-ROUTING: tuple[Callable[[Lab], Iterator[Finding]], ...] = (between_subnets, between_tenants, to_the_gateway, questions)
+ROUTING: tuple[Callable[[Lab], Iterator[Finding]], ...] = (between_subnets, between_tenants, to_the_gateway)
