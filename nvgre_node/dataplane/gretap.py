@@ -48,6 +48,7 @@ class GretapDataPlane:
             Capability.NO_FLOW_IDS,
             Capability.OUTER_TTL,
             Capability.OUTER_DSCP,
+            Capability.HIDES_DSCP,
             Capability.OUTER_IPV6,
             Capability.SEVERAL_PAS,
             Capability.TRIMS,

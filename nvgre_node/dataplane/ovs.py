@@ -26,16 +26,17 @@ from nvgre_node.dataplane.openvswitch.pipeline import (
     ADVERTISER,
     FIRST_PORT,
     TUNNEL_PORTS,
-    Kind,
+    UNTAGGED,
     View,
     counted,
     exits,
 )
-from nvgre_node.dataplane.openvswitch.ways import Ways, joined, lend_addresses, prepare
+from nvgre_node.dataplane.openvswitch.ways import Ways, join, lend_addresses, prepare
 from nvgre_node.multicast import Memberships
 from nvgre_node.packet import path_mtu_listeners
 from nvgre_node.policy import Address, LookupRecord, NvePolicy
 from nvgre_node.vendor import VSID_VENDOR
+from nvgre_node.wire import TAG_BYTES
 
 BRIDGE, UPLINK_BRIDGE, ADVERTISING_BRIDGE = "ovs-vms", "ovs-uplink", "ovs-answers"
 TO_ADVERTISER, FROM_ADVERTISER = "ovs-ask0", "ovs-ask1"
@@ -49,12 +50,9 @@ ALWAYS = frozenset(
         Capability.NO_FLOW_IDS,
         Capability.STRIPS_TAGS,
         Capability.OUTER_TTL,
-        Capability.ZERO_ID,
         Capability.OUTER_DSCP,
         Capability.EVERY_FLOW_ID,
-        Capability.DROPS_RESERVED_BITS,
         Capability.DROPS_TAGS,
-        Capability.SILENT,
         Capability.CHECKS_SOURCE_PA,
         Capability.OUTER_IPV6,
         Capability.SEVERAL_PAS,
@@ -71,12 +69,17 @@ ALWAYS = frozenset(
         Capability.DROPS_TOO_BIG,
         Capability.CHECKS_SOURCES,
         Capability.ACLS,
+        Capability.CARRIES_IP,
     }
 )
 """What Open vSwitch can do here whoever forwards."""
 
 NATIVE = frozenset(
     {
+        Capability.SILENT,
+        Capability.ZERO_ID,
+        Capability.HIDES_DSCP,
+        Capability.DROPS_RESERVED_BITS,
         Capability.COPIES_ECN,
         Capability.RESTORES_ECN,
         Capability.ZERO_ECN,
@@ -128,7 +131,7 @@ class OvsDataPlane:
         ports = [Interface(name, FIRST_PORT + number) for number, name in enumerate(self._policy.interfaces)]
         apart = self._view.advertises_apart
         if apart:
-            self._stack.enter_context(joined(TO_ADVERTISER, FROM_ADVERTISER))
+            join(TO_ADVERTISER, FROM_ADVERTISER)
             ports.append(Interface(TO_ADVERTISER, ADVERTISER))
         made = [Bridge(BRIDGE, [*ports, *self._tunnels()])]
         with namespace.netlink() as ip:
@@ -200,7 +203,7 @@ class OvsDataPlane:
         found = openflow.counts(self._daemons.socket(BRIDGE))
         for bridge in self._underlays.values():
             found += openflow.counts(self._daemons.socket(bridge))
-        return {vsid: _counters_of(vsid, found) for vsid in (NO_SUBNET, *self._policy.vsids)}
+        return {vsid: counters_of(vsid, found) for vsid in (NO_SUBNET, *self._policy.vsids)}
 
     def punted(self) -> list[Punted]:
         """Nothing: unknown unicast is dropped or flooded."""
@@ -215,7 +218,8 @@ class OvsDataPlane:
         self._stack.close()
 
 
-def _counters_of(vsid: int, found: Counter[tuple[int, str]]) -> SubnetCounters:
+def counters_of(vsid: int, found: Counter[tuple[int, str]]) -> SubnetCounters:
+    """The counters of one virtual subnet, from what flows have counted by their cookies."""
     own: Counter[str] = Counter()
     dropped: Counter[Drop] = Counter()
     for (cookie, unit), count in found.items():
@@ -225,9 +229,11 @@ def _counters_of(vsid: int, found: Counter[tuple[int, str]]) -> SubnetCounters:
         if isinstance(what[1], Drop):
             dropped[what[1]] += count if unit == "packets" else 0
             continue
-        name = what[1].name.lower()
+        tags = next((number for number, kind in UNTAGGED.items() if kind is what[1]), 0)
+        name = "encapsulated" if tags else what[1].name.lower()
         if unit == "packets":
             own[name] += count
-        elif what[1] in {Kind.ENCAPSULATED, Kind.DECAPSULATED}:
+            own["encapsulated_bytes"] -= tags * TAG_BYTES * count
+        elif name in {"encapsulated", "decapsulated"}:
             own[f"{name}_bytes"] += count
     return SubnetCounters(dropped=dict(dropped), **own)

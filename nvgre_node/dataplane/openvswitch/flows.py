@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from nvgre_node.choices import Carries
 from nvgre_node.dataplane.base import NO_SUBNET, Drop
 from nvgre_node.dataplane.openvswitch import answering, filtering, receiving, routes, sending
 from nvgre_node.dataplane.openvswitch.pipeline import (
+    CARRIED,
     TAGGED,
     Kind,
     Reg,
@@ -32,7 +34,7 @@ def flows(view: View) -> Iterator[str]:
     """All flows of the bridge that VMs are on."""
     for interface in view.policy.interfaces:
         yield from _from_interface(view, view.policy.ports_at(interface))
-    yield from _untag()
+    yield from _untag(view)
     yield from filtering.flows(view)
     yield from answering.flows(view)
     yield from routes.flows(view)
@@ -64,11 +66,22 @@ def _entered(view: View, port: Port) -> list[str]:
     return [load(Reg.VSID, port.vsid), load(Reg.TO_VSID, port.vsid), load(Reg.FROM, number), onward(Table.UNTAG)]
 
 
-def _untag() -> Iterator[str]:
-    """Takes tags off (I4, I5): the two that Open vSwitch can see. What then still has one does not travel."""
-    yield flow(Table.UNTAG, 100, [TAGGED], ["pop_vlan", again(Table.UNTAG)])
+def _untag(view: View) -> Iterator[str]:
+    """Takes tags off (I4, I5): the two that Open vSwitch can see. What then still has one does not travel.
+
+    Nor does what is neither IP nor ARP, if these alone are carried.
+    """
+    for tags in (0,) if view.native else (0, 1):
+        had = [] if view.native else [is_(Reg.TAGS, tags)]
+        has = [] if view.native else [load(Reg.TAGS, tags + 1)]
+        yield flow(Table.UNTAG, 100, [TAGGED, *had], ["pop_vlan", *has, again(Table.UNTAG)])
     for ethertype in (0x8100, 0x88A8, 0x9100):
         yield drops(Table.UNTAG, 90, [f"dl_type=0x{ethertype:x}"], Drop.TAG_DEPTH, NO_SUBNET)
+    if view.policy.nve.carries is Carries.IP:
+        for kind in CARRIED:
+            yield flow(Table.UNTAG, 80, [kind], [onward(Table.CHECK_MAC)])
+        for vsid in view.policy.vsids:
+            yield drops(Table.UNTAG, 70, [is_(Reg.VSID, vsid)], Drop.NOT_IP, vsid)
     yield flow(Table.UNTAG, 0, [], [onward(Table.CHECK_MAC)])
 
 

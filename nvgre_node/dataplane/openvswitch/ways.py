@@ -8,8 +8,8 @@ path MTUs. What it says is copied here whenever it changes.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
@@ -164,17 +164,13 @@ def prepare(control: Rpc) -> None:
     control.call("tnl/neigh/aging", str(_AGING_SECONDS))
 
 
-@contextmanager
-def joined(one: str, other: str) -> Iterator[None]:
-    """Two interfaces with a link between them, of which the kernel itself says nothing and hears nothing."""
+def join(one: str, other: str) -> None:
+    """Makes two interfaces with a link between them, of which the kernel itself says nothing and hears nothing.
+
+    They go with their namespace.
+    """
     with namespace.netlink() as ip:
         ip.link("add", ifname=one, kind="veth", peer={"ifname": other})
         for name in (one, other):
             namespace.set_sysctl(f"ipv6/conf/{name}/disable_ipv6", 1)
             ip.link("set", index=ip.link_lookup(ifname=name)[0], state="up")
-    try:
-        yield
-    finally:
-        with namespace.netlink() as ip:
-            for index in ip.link_lookup(ifname=one):
-                ip.link("del", index=index)
