@@ -86,7 +86,10 @@ def _untag(view: View) -> Iterator[str]:
 
 
 def _delivery(view: View) -> Iterator[str]:
-    """What a VM is given, in the VLAN of its port; to the VM that sent it, too, if it is an answer of the NVE's own."""
+    """What a VM is given, in the VLAN of its port; to the VM that sent it, too, if it is an answer of the NVE's own.
+
+    By itself Open vSwitch sends nothing back to where it came from, not even to another port of a trunk.
+    """
     for vsid in view.policy.vsids:
         own = [port for port in view.policy.ports if port.vsid == vsid]
         copies = [copied(load(Reg.TO, view.number(port)), load(Reg.COPY, 1), again(Table.ACL_IN)) for port in own]
@@ -99,4 +102,5 @@ def _delivery(view: View) -> Iterator[str]:
     yield flow(Table.COUNT, 0, [], [onward(Table.DELIVER)])
     for number, port in view.numbered:
         tag = [] if port.vid is None else ["push_vlan:0x8100", f"set_field:{0x1000 | port.vid}->vlan_vid"]
-        yield flow(Table.DELIVER, 100, [is_(Reg.TO, number)], [*tag, f"output:{view.of_port(port)}"])
+        shared = ["set_field:0->in_port"] if len(view.policy.ports_at(port.interface)) > 1 else []
+        yield flow(Table.DELIVER, 100, [is_(Reg.TO, number)], [*tag, *shared, f"output:{view.of_port(port)}"])
