@@ -54,6 +54,7 @@ ALWAYS = frozenset(
         Capability.EVERY_FLOW_ID,
         Capability.DROPS_TAGS,
         Capability.CHECKS_SOURCE_PA,
+        Capability.RESTORES_ECN,
         Capability.OUTER_IPV6,
         Capability.SEVERAL_PAS,
         Capability.PA_PER_FLOW,
@@ -81,7 +82,6 @@ NATIVE = frozenset(
         Capability.HIDES_DSCP,
         Capability.DROPS_RESERVED_BITS,
         Capability.COPIES_ECN,
-        Capability.RESTORES_ECN,
         Capability.ZERO_ECN,
         Capability.DROPS_FRAGMENTS,
         Capability.GROUPS,
@@ -89,7 +89,7 @@ NATIVE = frozenset(
 )
 """What it can do only where it makes outer headers itself, so that flows see them."""
 
-BY_KERNEL = frozenset({Capability.REASSEMBLES})
+BY_KERNEL = frozenset({Capability.REASSEMBLES, Capability.TRIMS})
 """What comes with the kernel's own tunnels."""
 
 
