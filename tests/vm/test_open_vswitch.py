@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,15 +27,18 @@ from experiments.conformance.lab import Lab
 from experiments.conformance.rows import Finding, Status
 from experiments.conformance.wishes import Rows, Variant, Wish, as_far_as_it_can
 from experiments.results import Verdict
+from experiments.transfer import transfer
 from nvgre_node.choices import Neighbours
-from nvgre_node.dataplane import ovs
+from nvgre_node.dataplane import ovs, takes_offloads
 from nvgre_node.dataplane.capability import Capability
 from nvgre_node.dataplane.openvswitch import answering
+from nvgre_node.namespace import netlink
 from nvgre_node.net import NvgreNet
 from topologies import load
 
 OWN = ovs.OvsDataPlane.capabilities
 PLAIN = (sending.headers, sending.inner_frames, sending.tags, *receiving.RECEIVING, *traffic_class.ROWS)
+SIZE = 1 << 20
 TRIED: tuple[tuple[Variant, Rows], ...] = (
     (variants.as_it_is, (*PLAIN, *monitoring.MONITORING, *counting.COUNTING, reaching.at_the_end)),
     (routing.joined, (*routing.ROUTING, Wish(routing.proxied, routing.questions))),
@@ -100,6 +104,26 @@ def test_neighbours_are_answered_by_the_bridge_that_can_advertise(monkeypatch: p
     with NvgreNet(proxied, "ovs") as net:
         assert net["red1"].ping("10.0.0.2")
         assert not net["red1"].ping("fd00:10::2", timeout=1)
+
+
+@pytest.mark.parametrize("other", ["ebpf", "ovs"])
+def test_tcp_gets_through_with_all_offloads_on(other: str) -> None:
+    scenario = load("two_hosts")
+    first, second = scenario.policy.nves
+    nves = (replace(first, dataplane=other), replace(second, dataplane="ovs"))
+    with NvgreNet(replace(scenario, policy=replace(scenario.policy, nves=nves))) as net:
+        assert takes_offloads("ovs")
+        for source, destination, address in (("red1", "red2", "10.0.0.2"), ("red2", "red1", "fd00:10::1")):
+            done = transfer(net[source], net[destination], address, SIZE)
+            assert (done.completed, done.received) == (True, SIZE)
+
+
+def test_next_hops_are_resolved_again_by_themselves() -> None:
+    with NvgreNet(load("two_hosts"), "ovs") as net:
+        assert net["red1"].ping("10.0.0.2")
+        with net["host1"].inside(), netlink() as ip:
+            ip.flush_neigh(ifindex=ip.link_lookup(ifname="host1-eth0")[0])
+        assert net["red1"].ping("10.0.0.2")
 
 
 def test_user_space_forwards_if_told_so() -> None:
