@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.skipif(INSIDE in os.environ, reason="a guest runs no other"),
     pytest.mark.skipif(bool(UserModeLinux().missing()), reason=UserModeLinux().missing() or "it is there"),
 ]
-PATIENCE = 600
+PATIENCE = 1200
 CLOSING = re.compile(r"=* *((?:\d+ \w+(?:, )?)+) in [\d.]+s.*")
 """The last line of pytest's report."""
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
+from experiments import isolation
+from experiments.base import Context
 from experiments.conformance import (
     counting,
     lacking,
@@ -27,6 +27,7 @@ from experiments.conformance.lab import Lab
 from experiments.conformance.rows import Finding, Status
 from experiments.conformance.wishes import Rows, Variant, Wish, as_far_as_it_can
 from experiments.results import Verdict
+from experiments.runner import Plan, datapaths
 from experiments.transfer import transfer
 from nvgre_node.choices import Neighbours
 from nvgre_node.dataplane import ovs, takes_offloads
@@ -52,12 +53,13 @@ def test_the_kernel_forwards_where_it_can() -> None:
     assert OWN == ovs.ALWAYS | ovs.BY_KERNEL
 
 
-def test_isolation_holds_and_the_run_says_what_forwarded(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "testbed", "run", "isolation", "--scenario", "two_hosts", "--dataplane", "ovs"]
-    done = subprocess.run([*command, "--out", str(tmp_path)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    (path,) = tmp_path.glob("*/manifest.json")
-    assert json.loads(path.read_text())["datapaths"] == {"ovs": "system"}
+def test_a_run_says_that_the_kernel_forwards() -> None:
+    assert datapaths(Plan(["isolation"], load("two_hosts"), ["ovs"])) == {"ovs": "system"}
+
+
+def test_isolation_holds() -> None:
+    outcome = isolation.run(Context(load("two_hosts"), "ovs", lambda *_: None, quick=True))
+    assert (outcome.reason, outcome.verdict) == ("", Verdict.PASS)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +124,8 @@ def test_next_hops_are_resolved_again_by_themselves() -> None:
     with NvgreNet(load("two_hosts"), "ovs") as net:
         assert net["red1"].ping("10.0.0.2")
         with net["host1"].inside(), netlink() as ip:
-            ip.flush_neigh(ifindex=ip.link_lookup(ifname="host1-eth0")[0])
+            (index,) = ip.link_lookup(ifname="host1-eth0")
+            ip.neigh("del", dst="192.168.0.2", ifindex=index)
         assert net["red1"].ping("10.0.0.2")
 
 
