@@ -65,9 +65,9 @@ EXPLANATIONS = {
         question="How long is a VM cut off while it moves to another provider host?",
         reading=(
             "A VM moves from host to host while another sends it a datagram every millisecond, and as much on a TCP "
-            "connection. Each curve says what share of the moves had cut it off for at most so long: from the first "
-            "datagram that was lost to the first that arrived again, and the longest time that the TCP stream stood "
-            "still. Addresses, VSID and connection stay; what changes is the outer destination, on every NVE."
+            "connection; addresses, VSID and connection stay. Each curve says what share of the moves had cut it off "
+            "for at most so long: from the first datagram that was lost to the first that arrived again, and the "
+            "longest time that the TCP stream stood still."
         ),
         clause=(
             "RFC 7637 section 4.1: NVEs get new policy as VMs move, and addresses stay (T2, P2); the order "

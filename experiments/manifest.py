@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
-
-from nvgre_node.dataplane import implementation
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 _TIMEOUT_SECONDS = 5
@@ -32,10 +31,12 @@ def manifest(
     mtus: Mapping[str, Any],
     offloads: Mapping[str, Any],
     arguments: Sequence[str],
+    datapaths: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """What to note down before a run begins; `finish` adds what its end shows. What cannot be found out is None.
 
-    `file` is what the run is about, `scenario` or `target`, with its name and sha256.
+    `file` is what the run is about, `scenario` or `target`, with its name and sha256; `datapaths` say what forwards, of
+    each data plane that leaves that to the machine, be it one host's alone.
     """
     return {
         "started": _now().isoformat(timespec="milliseconds"),
@@ -43,7 +44,7 @@ def manifest(
         **file,
         "seed": seed,
         "dataplanes": list(dataplanes),
-        "datapaths": {name: forwards for name in dataplanes if (forwards := implementation(name).datapath)},
+        "datapaths": dict(datapaths),
         "mtus": dict(mtus),
         "offloads": dict(offloads),
         "source": _source(CHECKOUT),

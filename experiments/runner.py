@@ -11,6 +11,7 @@ from pathlib import Path
 from experiments.base import Context, Experiment, Progress
 from experiments.manifest import finish, manifest
 from experiments.store import Run
+from nvgre_node.dataplane import implementation
 from topologies import Scenario
 from topologies.target import Target
 
@@ -49,13 +50,21 @@ def experiment(name: str) -> Experiment:
     return found
 
 
+def datapaths(plan: Plan) -> dict[str, str]:
+    """What forwards, of each data plane that leaves that to the machine, be it one host's alone."""
+    hosts = () if plan.target else (nve.dataplane for nve in plan.scenario.policy.nves if nve.dataplane)
+    return {
+        name: forwards for name in sorted({*plan.dataplanes, *hosts}) if (forwards := implementation(name).datapath)
+    }
+
+
 def conduct(plan: Plan, progress: Callable[[str, str], Progress]) -> Run:
     """Runs the plan, writes the run and its report. `progress` makes a listener per experiment and data plane."""
     scenario = plan.scenario
     mtus = {"underlay": scenario.fabric.mtu, "tenant": scenario.tenant_mtu}
     kind, offloads = ("target", {}) if plan.target else ("scenario", _OFFLOADS)
     file = {kind: {"name": scenario.name, "sha256": scenario.sha256}}
-    noted = manifest(file, plan.seed, plan.dataplanes, mtus, offloads, plan.arguments)
+    noted = manifest(file, plan.seed, plan.dataplanes, mtus, offloads, plan.arguments, datapaths(plan))
     run = Run.create(plan.out, plan.experiments, noted, scenario.text)
     try:
         for name in plan.experiments:

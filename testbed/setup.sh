@@ -34,21 +34,6 @@ missing_packages() {
     done
 }
 
-# Every provider host runs an Open vSwitch of its own, and none needs the machine's: where the package comes with this
-# set-up, its service is neither started now nor at the next boot.
-without_services() {
-    policy=/usr/sbin/policy-rc.d
-    if [ ! -e "$policy" ]; then
-        trap 'rm -f /usr/sbin/policy-rc.d' EXIT
-        printf '#!/bin/sh\nexit 101\n' >"$policy"
-        chmod +x "$policy"
-    fi
-    "$@" || return
-    case " $* " in *" openvswitch-switch "*)
-        [ ! -d /run/systemd/system ] || systemctl disable openvswitch-switch.service || : ;;
-    esac
-}
-
 mkdir -p "$home/build" 2>/dev/null && [ -w "$home/build" ] || fail "cannot write to $home: use sudo, or a copy of your own"
 exec 9>"$home/build/setup.lock"
 flock 9 # a second first call waits for the first one
@@ -61,7 +46,7 @@ if [ -n "$missing" ]; then
     export DEBIAN_FRONTEND=noninteractive
     step "fetching Debian's package lists" apt-get update
     # shellcheck disable=SC2086 # a list of words
-    step "installing Debian packages: $missing" without_services apt-get install -y --no-install-recommends $missing
+    step "installing Debian packages: $missing" sh "$home/testbed/without_service.sh" apt-get install -y --no-install-recommends $missing
 fi
 # Debian's Mininet is a system package: the environment has to see it.
 step "making a Python environment in .venv" /usr/bin/python3 -m venv --system-site-packages "$home/.venv"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
 
@@ -38,37 +38,60 @@ from experiments.conformance.foreign import reasons
 from experiments.conformance.journal import Journal
 from experiments.conformance.lab import Lab
 from experiments.conformance.rows import Finding
+from experiments.conformance.wishes import Rows, Variant, Wish, as_far_as_it_can, named
 from experiments.results import Measurement, Outcome, Sample, Verdict
 from nvgre_node.choices import Carries
 from nvgre_node.errors import BadInputError, MissingError
 from nvgre_node.net import NvgreNet
-from topologies import Scenario
 
 NAME = "conformance"
 
-Tried = Callable[[Lab], Iterator[Finding]]
-Variant = Callable[[Scenario], Scenario]
-
-OTHERWISE: tuple[tuple[Variant, tuple[Tried, ...]], ...] = (
-    (variants.at_the_limits, (sending.without_flow_ids, sending.sizes, sending.at_both_ends)),
-    (variants.marked_otherwise, (traffic_class.otherwise,)),
+OTHERWISE: tuple[tuple[Variant, Rows], ...] = (
+    (
+        variants.at_the_limits,
+        (
+            Wish(variants.without_flow_ids, sending.without_flow_ids),
+            Wish(variants.of_another_ttl, traffic_class.otherwise),
+            Wish(variants.uniform, traffic_class.otherwise),
+            Wish(variants.without_ecn, traffic_class.otherwise),
+            sending.sizes,
+            sending.at_both_ends,
+        ),
+    ),
     (grouping.sharing, grouping.SHARING),
     (grouping.apart, grouping.APART),
     *((mode, (unknown.unknown,)) for mode in unknown.MODES),
     (learning.learning, (learning.learnt,)),
     (outer_tags.in_vlans, outer_tags.TAGS),
     (variants.over_ipv6, (addressing.families, *traffic_class.ROWS)),
-    (variants.a_pa_per_subnet, (addressing.one_pa_each, *mapping.MAPPING)),
+    (
+        variants.as_it_is,
+        (
+            Wish(variants.a_pa_per_subnet, addressing.one_pa_each),
+            Wish(variants.a_pa_per_subnet, mapping.remapped),
+            mapping.at_scale,
+        ),
+    ),
     (mapping.with_a_twin, mapping.MOVING),
     (variants.a_pa_per_flow, (addressing.a_pa_per_flow,)),
-    (variants.guarded, guarding.GUARDING),
-    (trunking.trunks, trunking.TRUNKING),
-    (routing.joined, routing.ROUTING),
+    (
+        variants.as_it_is,
+        (Wish(variants.checking, guarding.forgeries), Wish(variants.listing, guarding.access_lists)),
+    ),
+    (trunking.trunks, (*trunking.TRUNKING, Wish(trunking.with_priorities, trunking.priorities))),
+    (routing.joined, (*routing.ROUTING, Wish(routing.proxied, routing.questions))),
     (gateways.translating, gateways.TRANSLATING),
     (gateways.forwarding, gateways.FORWARDING),
     (gateways.cross_premise, gateways.TUNNELLING),
     (racks.racked, racks.RACKED),
-    (variants.narrow, (narrow.inner_fragments, receiving.outer_fragments, narrow.path_mtu)),
+    (
+        variants.narrow,
+        (
+            Wish(variants.cutting_inside, narrow.inner_fragments),
+            Wish(variants.reassembling, receiving.outer_fragments),
+            narrow.path_mtu,
+        ),
+    ),
     (spreading.by_inner, (spreading.flows,)),
     (spreading.by_key, (spreading.keyed_flows, spreading.flow_ids)),
     (variants.probing, vendors.VERIFIED),
@@ -136,30 +159,27 @@ def _as_it_is(context: Context, journal: Journal) -> Iterator[Finding]:
     context.progress(len(todo), len(todo) + 1, "G9, V5, F1, F5")
 
 
-def on_variants(
-    context: Context, journal: Journal, todo: Sequence[tuple[Variant, Sequence[Tried]]]
-) -> Iterator[Finding]:
+def on_variants(context: Context, journal: Journal, todo: Sequence[tuple[Variant, Rows]]) -> Iterator[Finding]:
     """The rows that need another network."""
-    own = capabilities(context)
     for number, (variant, tried) in enumerate(todo):
         if variant in OVER_IPV4 and any(pa.version == 6 for nve in context.scenario.policy.nves for pa in nve.pas):
             continue
-        scenario, network = variant(context.scenario), (variant.__doc__ or "").rstrip(".")
-        context.progress(number, len(todo), network)
-        if lacks := lacking.refused(scenario.policy, own):
+        context.progress(number, len(todo), named(variant))
+        granted = as_far_as_it_can(context.scenario, variant, tried, capabilities(context))
+        if granted.lost:
             journal.recall([])
-            for row in tried:
-                yield from lacking.untried(row, network, lacks)
+            yield from granted.lost
+        if not granted.rows:
             continue
         with ExitStack() as stack:
             try:
-                net = stack.enter_context(NvgreNet(scenario, context.dataplane))
+                net = stack.enter_context(NvgreNet(granted.scenario, context.dataplane))
             except MissingError as error:
                 journal.recall([])
-                for row in tried:
-                    yield from lacking.not_here(row, network, str(error))
+                for row in granted.rows:
+                    yield from lacking.not_here(row, named(variant), str(error))
                 continue
-            lab = stack.enter_context(Lab(net, scenario.policy, context.seed, journal))
-            for row in tried:
+            lab = stack.enter_context(Lab(net, granted.scenario.policy, context.seed, journal))
+            for row in granted.rows:
                 yield from row(lab)
     context.progress(1, 1, "done")

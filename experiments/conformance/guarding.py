@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6NDOptDstLLAddr, IPv6
@@ -77,6 +77,3 @@ def _said(lab: Lab, what: str, frame: Packet, expected: str) -> Finding:
     (shot,) = lab.say(frame)
     sent = f"frame of {lab.sender.name}, {shot.sent.hex(' ', 2)[:125]} ..."
     return Finding("C1", f"{what}, from a VM", sent, expected, shot.delivered, shot.reason)
-
-
-GUARDING: tuple[Callable[[Lab], Iterator[Finding]], ...] = (forgeries, access_lists)

@@ -141,6 +141,12 @@ class Lab(Peer):
         origins = [octets(arriving_from) if arriving_from else frame[6:12] for frame in sent]
         return self._shoot(self._mouths[own.name], sent, control, origins, f"sent:{own.name}", awaited=awaited)
 
+    def listen(self, is_wanted: Callable[[Sighting], bool]) -> list[Sighting]:
+        """What is heard until something wanted is among it, for as long as a sound frame would have."""
+        seen = self._watch.until(lambda latest: any(map(is_wanted, latest)), self._patience)
+        self.everything += [sighting for sighting in seen if sighting.node not in self.paths]
+        return seen
+
     def call_in(self, gateway: Vm, packet: Packet, vm: Vm) -> Shot:
         """A packet arrives from outside at a gateway's leg, and is to get to a VM; it carries a mark."""
         control = self._mouths[self.sender.name], bytes(self.ethernet() / mark())

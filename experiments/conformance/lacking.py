@@ -22,8 +22,11 @@ EXPLAINS: Mapping[Capability, tuple[tuple[str, str], ...]] = {
     Capability.DROPS_FRAGMENTS: (("F2", ""),),
     Capability.COUNTS_DROPS: (("G16", ""),),
     Capability.ZERO_ID: (("O8", "ID"),),
+    Capability.HIDES_DSCP: (("O8", "pipe model"),),
     Capability.COPIES_ECN: (("O8", "ECN copy"),),
     Capability.RESTORES_ECN: (("O8", "IPv4,"), ("O8", "IPv6,")),
+    Capability.TELLS_TOO_BIG: (("F4", "ICMP says"),),
+    Capability.LEARNS_PATH_MTU: (("F4", "ICMP says"),),
     Capability.SILENT: (("O1", "answers to NVGRE"),),
     Capability.CHECKS_SOURCE_PA: (("C1", "source PA"), ("C1", "the receiver's own PA"), ("G16", "source pa")),
 }

@@ -107,6 +107,4 @@ def _seen(shot: Shot) -> str:
     return _seen_as(sum(map(len, shot.out.values())), shot.delivered)
 
 
-MAPPING: tuple[Callable[[Lab], Iterator[Finding]], ...] = (remapped, at_scale)
-"""On a variant with two PAs per NVE."""
 MOVING: tuple[Callable[[Lab], Iterator[Finding]], ...] = (spans, moved)

@@ -100,14 +100,13 @@ def _received(lab: Lab, what: str, version: int, ecn: tuple[int, int], wanted: i
     return Finding("O8", what, said, lab.to_receiver + as_wanted, observed + as_wanted * ("changed" not in observed))
 
 
-OTHERWISE = {"ttl": 255, "dscp": COPY, "ecn": Ecn.ZERO}
-"""The choices of NVEs that do otherwise."""
+OTHER_TTL = 255
 
 
 def otherwise(lab: Lab) -> Iterator[Finding]:
-    """O8: NVEs that were told another TTL, the uniform model, and ECN's compatibility mode."""
+    """O8: NVEs that were told another TTL, the uniform model, or ECN's compatibility mode."""
     yield from sent(lab)
-    for version in (4, 6):
+    for version in (4, 6) if lab.policy.nve(lab.receiver.host).dscp == COPY else ():
         yield _received(lab, f"uniform model, IPv{version}", version, (_ECT_0, _NOT_ECT), OUTER_DSCP << 2 | _ECT_0)
 
 

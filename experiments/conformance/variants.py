@@ -9,22 +9,32 @@ from itertools import count
 from experiments.base import distant_pair, distant_pairs
 from experiments.conformance import guarding, traffic_class
 from nvgre_node.acl import PROTOCOLS, Action, Direction, Rule
-from nvgre_node.choices import FlowIds, Fragments, PaChoice, SourceCheck, TooBig, Vendor
+from nvgre_node.choices import COPY, Ecn, FlowIds, Fragments, PaChoice, SourceCheck, TooBig, Vendor
 from nvgre_node.fabric import Attachment
 from nvgre_node.policy import Interface, Nve
 from nvgre_node.wire import VSID_FIRST, VSID_LAST
 from topologies import Scenario
 
 
-def guarded(scenario: Scenario) -> Scenario:
-    """NVEs check where their VMs' frames come from, and virtual subnets have access control lists."""
+def as_it_is(scenario: Scenario) -> Scenario:
+    """The same network."""
+    return scenario
+
+
+def checking(scenario: Scenario) -> Scenario:
+    """NVEs check where their VMs' frames come from."""
+    return scenario.with_nve(source_check=SourceCheck.CA)
+
+
+def listing(scenario: Scenario) -> Scenario:
+    """Virtual subnets have access control lists."""
     rules = tuple(
         Rule(Action.DENY, direction, PROTOCOLS["udp"], destination_ports=(port, port))
         for direction, port in ((Direction.OUT, guarding.DENIED_OUT), (Direction.IN, guarding.DENIED_IN))
     )
     policy = scenario.policy
     subnets = tuple(replace(subnet, acl=(*rules, *subnet.acl)) for subnet in policy.subnets)
-    return replace(scenario, policy=replace(policy, subnets=subnets)).with_nve(source_check=SourceCheck.CA)
+    return replace(scenario, policy=replace(policy, subnets=subnets))
 
 
 def probing(scenario: Scenario) -> Scenario:
@@ -46,20 +56,43 @@ def over_ipv6(scenario: Scenario) -> Scenario:
 
 
 def at_the_limits(scenario: Scenario) -> Scenario:
-    """No FlowIDs, VSIDs at both ends of their range, and VMs that send more than fits."""
-    variant = at_both_ends(scenario).with_nve(flow_ids=FlowIds.NONE)
-    return variant.with_mtu(tenant=variant.fabric.mtu)
+    """VSIDs at both ends of their range, and VMs that send more than fits."""
+    return narrow(at_both_ends(scenario))
 
 
-def marked_otherwise(scenario: Scenario) -> Scenario:
-    """NVEs that choose TTL, DSCP and ECN otherwise."""
-    return scenario.with_nve(**traffic_class.OTHERWISE)
+def without_flow_ids(scenario: Scenario) -> Scenario:
+    """NVEs that generate no FlowIDs."""
+    return scenario.with_nve(flow_ids=FlowIds.NONE)
+
+
+def of_another_ttl(scenario: Scenario) -> Scenario:
+    """NVEs with another TTL."""
+    return scenario.with_nve(ttl=traffic_class.OTHER_TTL)
+
+
+def uniform(scenario: Scenario) -> Scenario:
+    """NVEs that copy the inner DSCP outside, and back (RFC 2983, uniform)."""
+    return scenario.with_nve(dscp=COPY)
+
+
+def without_ecn(scenario: Scenario) -> Scenario:
+    """NVEs in the compatibility mode of ECN (RFC 6040)."""
+    return scenario.with_nve(ecn=Ecn.ZERO)
 
 
 def narrow(scenario: Scenario) -> Scenario:
-    """VMs that send more than fits, and NVEs that cut inside what may be cut, and reassemble outer fragments."""
-    variant = scenario.with_nve(too_big=TooBig.FRAGMENT, fragments=Fragments.REASSEMBLE)
-    return variant.with_mtu(tenant=scenario.fabric.mtu)
+    """VMs that send more than fits."""
+    return scenario.with_mtu(tenant=scenario.fabric.mtu)
+
+
+def cutting_inside(scenario: Scenario) -> Scenario:
+    """NVEs that cut inside what may be cut."""
+    return scenario.with_nve(too_big=TooBig.FRAGMENT)
+
+
+def reassembling(scenario: Scenario) -> Scenario:
+    """NVEs that reassemble outer fragments."""
+    return scenario.with_nve(fragments=Fragments.REASSEMBLE)
 
 
 def at_both_ends(scenario: Scenario) -> Scenario:

@@ -36,6 +36,7 @@ class Capability(StrEnum):
     STRIPS_TAGS = "removal of VLAN tags (I5)"
     OUTER_TTL = "TTL of its own choice (O8)"
     OUTER_DSCP = "DSCP of its own choice (O8)"
+    HIDES_DSCP = "inner DSCP inside alone (O8)"
     COPIES_DSCP = "inner DSCP outside (O8)"
     COPIES_ECN = "inner ECN outside (O8)"
     ZERO_ID = "IPv4 identification of zero (O8)"

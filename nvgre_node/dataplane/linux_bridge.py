@@ -31,6 +31,7 @@ BRIDGED = frozenset(
         Capability.NO_FLOW_IDS,
         Capability.OUTER_TTL,
         Capability.OUTER_DSCP,
+        Capability.HIDES_DSCP,
         Capability.OUTER_IPV6,
         Capability.SEVERAL_PAS,
         Capability.TRIMS,

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nvgre_node.dataplane.openvswitch.datapath import VARIABLE
 from nvgre_node.errors import BadInputError
 
 SCRIPTS = Path(__file__).parent / "guest"
 INSIDE = "NVGRE_VM"
 """Names the engine in the environment of what runs in a guest."""
-_PASSED_ON = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TERM", "TZ", "USER", "COLUMNS")
+_PASSED_ON = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TERM", "TZ", "USER", "COLUMNS", VARIABLE)
 _HIDDEN = tuple(map(Path, ("/dev", "/proc", "/run", "/sys")))
 """What a guest has of its own."""
 _LONGEST = 100_000

@@ -123,6 +123,14 @@ class Fault:
     variant: Callable[[Scenario], Scenario] = field(default=lambda scenario: scenario)
 
 
+def with_priorities(scenario: Scenario) -> Scenario:
+    return trunking.with_priorities(trunking.trunks(scenario))
+
+
+def cutting_inside(scenario: Scenario) -> Scenario:
+    return variants.cutting_inside(variants.narrow(scenario))
+
+
 FAULTS = {
     "the NVE counts what it does not send": Fault(
         Mutant("encapsulate.h", "subnet->encapsulated += packets_in(skb);", "subnet->encapsulated += 2;"),
@@ -156,13 +164,13 @@ FAULTS = {
         Mutant("source_check.h", "return DROP_SOURCE_MAC;", "return DROP_REASONS;"),
         guarding.forgeries,
         ("C1",),
-        variants.guarded,
+        variants.checking,
     ),
     "VMs may forge CAs": Fault(
         Mutant("source_check.h", "return DROP_SOURCE_CA;", "return DROP_REASONS;"),
         guarding.forgeries,
         ("C1",),
-        variants.guarded,
+        variants.checking,
     ),
     "the router leaves the TTL alone": Fault(
         Mutant("route.h", "ip->ttl--;", ""), routing.between_subnets, ("T7",), routing.joined
@@ -195,13 +203,13 @@ FAULTS = {
         Mutant("nvgre.bpf.c", "if (denied(skb, skb->ingress_ifindex, port->vid, DIRECTION_OUT))", "if (0)"),
         guarding.access_lists,
         ("T6",),
-        variants.guarded,
+        variants.listing,
     ),
     "lists of what VMs get are ignored": Fault(
         Mutant("decapsulate.h", "if (ifindex && denied(skb, ifindex, vid, DIRECTION_IN))", "if (0)"),
         guarding.access_lists,
         ("T6",),
-        variants.guarded,
+        variants.listing,
     ),
     "what is no probe is a tenant's frame": Fault(
         Mutant("decapsulate.h", "if (nve.probe && vsid == VSID_VENDOR)", "if (0)"),
@@ -291,16 +299,16 @@ FAULTS = {
         trunking.trunks,
     ),
     "priorities are lost": Fault(
-        Mutant("vlan.h", "kept & PRIORITY_KNOWN ?", "0 ?"), trunking.priorities, ("I5",), trunking.trunks
+        Mutant("vlan.h", "kept & PRIORITY_KNOWN ?", "0 ?"), trunking.priorities, ("I5",), with_priorities
     ),
     "inner fragments look like whole packets": Fault(
-        Mutant("fragment.h", "ip.frag_off |= bpf_htons(IP_MF);", ""), narrow.inner_fragments, ("F1",), variants.narrow
+        Mutant("fragment.h", "ip.frag_off |= bpf_htons(IP_MF);", ""), narrow.inner_fragments, ("F1",), cutting_inside
     ),
     "what was reassembled stays out": Fault(
         Mutant("nvgre.bpf.c", "if (nve.reassemble && !mark && !pull_headers(skb))", "if (0)"),
         receiving.outer_fragments,
         ("F2",),
-        variants.narrow,
+        variants.reassembling,
     ),
     "nobody hears of narrow paths": Fault(
         without("encapsulate.h", "found == BPF_FIB_LKUP_RET_FRAG_NEEDED"), narrow.path_mtu, ("F4",), variants.narrow

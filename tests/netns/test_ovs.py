@@ -11,13 +11,13 @@ import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.packet import Raw
 
-from experiments import conformance
+from experiments import conformance, isolation
 from experiments.base import Context
-from experiments.conformance import lacking
+from experiments.conformance import lacking, racks
 from experiments.results import Verdict
 from experiments.transfer import transfer
 from nvgre_node import namespace
-from nvgre_node.choices import FlowIds
+from nvgre_node.choices import Carries, FlowIds
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.dataplane.openvswitch import ways
 from nvgre_node.dataplane.planes import ovs
@@ -33,6 +33,7 @@ from topologies import Scenario, load
 from .belongings import CHECKOUT, COMMAND, Owner, belongings, dead_runs, left_of
 from .frames import EVERYBODY, EXPERIMENTAL, RED, RED3, from_red1
 from .tap import Tap, token, vms, wire
+from .trying import failed, tried
 
 SIZE = 1 << 20
 _PERMANENT = 0x80  # NUD_PERMANENT
@@ -212,6 +213,29 @@ def test_it_conforms_but_for_what_it_says_that_it_lacks() -> None:
     assert (found.reason, found.verdict) == ("", Verdict.PASS)
     for capability in lacking.EXPLAINS.keys() - said:  # what it says that it lacks, it lacks
         assert any(str(capability) in str(sample["reason"]) for sample in shown), capability
+
+
+def test_one_port_of_a_trunk_hears_another_of_its_virtual_subnet() -> None:
+    """`two_hosts` has two of them behind one server; `contoso_fabrikam`, which is tried above, has none."""
+    found = tried(racks.broadcast, racks.racked, Context(load("two_hosts"), "ovs", lambda *_: None))
+    assert failed(found) == []
+    assert {check.observed for check in found.checks} >= {"delivered to red2, red3"}
+
+
+def test_what_is_neither_ip_nor_arp_stays_where_these_alone_are_carried() -> None:
+    mark = token()
+    frame = bytes.fromhex((EVERYBODY + "02:00:00:00:00:01").replace(":", "")) + EXPERIMENTAL.to_bytes(2, "big") + mark
+    for carries, hears in ((Carries.IP, False), (Carries.ETHERNET, True)):
+        with NvgreNet(load("two_hosts").with_nve(carries=carries), "ovs") as net, Tap(net) as tap:
+            assert ("red2" in tap.say("red1", frame, mark)) is hears
+            assert net["red1"].ping("10.0.0.2")
+            assert bool(net.dropped()[Drop.NOT_IP]) is not hears
+
+
+@pytest.mark.parametrize("name", ["hnv", "leaf_spine"])
+def test_isolation_holds_with_a_router_and_over_equal_paths(name: str) -> None:
+    found = isolation.run(Context(load(name), "ovs", lambda *_: None, quick=True))
+    assert (found.reason, found.verdict) == ("", Verdict.PASS)
 
 
 # What belongs to it

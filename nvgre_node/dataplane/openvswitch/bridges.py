@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from nvgre_node.dataplane.openvswitch.datapath import REMEDIES
 from nvgre_node.dataplane.openvswitch.jsonrpc import Rpc, RpcError
+from nvgre_node.errors import MissingError
 
 _DATABASE = "Open_vSwitch"
 _CONFIGURED_MILLISECONDS = 15_000
@@ -35,6 +37,7 @@ def create(database: Rpc, datapath: str, bridges: Sequence[Bridge]) -> None:
     """Makes bridges of a datapath type, and waits until ovs-vswitchd has configured them.
 
     Raises:
+        MissingError: this machine has no such datapath.
         RpcError: the database refuses, or an interface could not become a port.
     """
     operations = [one for bridge in bridges for one in _bridge(bridge, datapath)]
@@ -48,7 +51,7 @@ def create(database: Rpc, datapath: str, bridges: Sequence[Bridge]) -> None:
     ]
     (row,) = _transact(database, operations)[-1]["rows"]
     _await(database, row["next_cfg"])
-    _check(database)
+    _check(database, datapath)
 
 
 def _bridge(bridge: Bridge, datapath: str) -> list[dict[str, Any]]:
@@ -105,7 +108,11 @@ def _await(database: Rpc, number: int) -> None:
     _transact(database, [{**wait, "rows": [{"cur_cfg": number}], "timeout": _CONFIGURED_MILLISECONDS}])
 
 
-def _check(database: Rpc) -> None:
+def _check(database: Rpc, datapath: str) -> None:
+    select = {"op": "select", "table": "Bridge", "where": [], "columns": ["name", "datapath_id"]}
+    for row in _transact(database, [select])[0]["rows"]:
+        if row["datapath_id"] == ["set", []]:
+            raise MissingError(f"Open vSwitch cannot make {row['name']} here: {REMEDIES[datapath]}")
     select = {"op": "select", "table": "Interface", "where": [], "columns": ["name", "ofport", "error"]}
     for row in _transact(database, [select])[0]["rows"]:
         if row["error"] != ["set", []] or row["ofport"] == -1:

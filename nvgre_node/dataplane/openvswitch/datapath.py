@@ -16,6 +16,12 @@ VARIABLE = "NVGRE_OVS_DATAPATH"
 
 SYSTEM, NETDEV = "system", "netdev"
 
+REMEDIES = {
+    SYSTEM: "this kernel has no datapath of Open vSwitch; one that has: ./nvgre vm run -- ...",
+    NETDEV: "it needs /dev/net/tun, so a kernel with CONFIG_TUN",
+}
+"""What each takes, for those that have not got it."""
+
 
 def chosen() -> str:
     """`system`, the kernel's, if there is one, else `netdev`, that of user space; or what the environment says.

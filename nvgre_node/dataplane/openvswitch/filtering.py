@@ -56,11 +56,9 @@ def _denied(view: View, table: Table, priority: int, match: list[str], port: Por
 
 
 def _no_echo(view: View) -> Iterator[str]:
-    """A copy of a broadcast does not go back to the interface that it came from."""
-    for number, port in view.numbered:
-        for other_number, other in view.numbered:
-            if other.interface == port.interface:
-                yield flow(Table.ACL_IN, 2000, [is_(Reg.COPY, 1), is_(Reg.FROM, number), is_(Reg.TO, other_number)], [])
+    """A copy of a broadcast does not go back to the port that it came from; to others of a trunk, it does."""
+    for number, _ in view.numbered:
+        yield flow(Table.ACL_IN, 2000, [is_(Reg.COPY, 1), is_(Reg.FROM, number), is_(Reg.TO, number)], [])
 
 
 def _ordered(rules: tuple[Rule, ...], direction: Direction) -> Iterator[tuple[tuple[int, list[str]], bool]]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from nvgre_node.choices import Carries
 from nvgre_node.dataplane.base import NO_SUBNET, Drop
 from nvgre_node.dataplane.openvswitch import answering, filtering, receiving, routes, sending
 from nvgre_node.dataplane.openvswitch.pipeline import (
+    CARRIED,
     TAGGED,
     Kind,
     Reg,
@@ -32,7 +34,7 @@ def flows(view: View) -> Iterator[str]:
     """All flows of the bridge that VMs are on."""
     for interface in view.policy.interfaces:
         yield from _from_interface(view, view.policy.ports_at(interface))
-    yield from _untag()
+    yield from _untag(view)
     yield from filtering.flows(view)
     yield from answering.flows(view)
     yield from routes.flows(view)
@@ -64,16 +66,30 @@ def _entered(view: View, port: Port) -> list[str]:
     return [load(Reg.VSID, port.vsid), load(Reg.TO_VSID, port.vsid), load(Reg.FROM, number), onward(Table.UNTAG)]
 
 
-def _untag() -> Iterator[str]:
-    """Takes tags off (I4, I5): the two that Open vSwitch can see. What then still has one does not travel."""
-    yield flow(Table.UNTAG, 100, [TAGGED], ["pop_vlan", again(Table.UNTAG)])
+def _untag(view: View) -> Iterator[str]:
+    """Takes tags off (I4, I5): the two that Open vSwitch can see. What then still has one does not travel.
+
+    Nor does what is neither IP nor ARP, if these alone are carried.
+    """
+    for tags in (0,) if view.native else (0, 1):
+        had = [] if view.native else [is_(Reg.TAGS, tags)]
+        has = [] if view.native else [load(Reg.TAGS, tags + 1)]
+        yield flow(Table.UNTAG, 100, [TAGGED, *had], ["pop_vlan", *has, again(Table.UNTAG)])
     for ethertype in (0x8100, 0x88A8, 0x9100):
         yield drops(Table.UNTAG, 90, [f"dl_type=0x{ethertype:x}"], Drop.TAG_DEPTH, NO_SUBNET)
+    if view.policy.nve.carries is Carries.IP:
+        for kind in CARRIED:
+            yield flow(Table.UNTAG, 80, [kind], [onward(Table.CHECK_MAC)])
+        for vsid in view.policy.vsids:
+            yield drops(Table.UNTAG, 70, [is_(Reg.VSID, vsid)], Drop.NOT_IP, vsid)
     yield flow(Table.UNTAG, 0, [], [onward(Table.CHECK_MAC)])
 
 
 def _delivery(view: View) -> Iterator[str]:
-    """What a VM is given, in the VLAN of its port; to the VM that sent it, too, if it is an answer of the NVE's own."""
+    """What a VM is given, in the VLAN of its port; to the VM that sent it, too, if it is an answer of the NVE's own.
+
+    By itself Open vSwitch sends nothing back to where it came from, not even to another port of a trunk.
+    """
     for vsid in view.policy.vsids:
         own = [port for port in view.policy.ports if port.vsid == vsid]
         copies = [copied(load(Reg.TO, view.number(port)), load(Reg.COPY, 1), again(Table.ACL_IN)) for port in own]
@@ -86,4 +102,5 @@ def _delivery(view: View) -> Iterator[str]:
     yield flow(Table.COUNT, 0, [], [onward(Table.DELIVER)])
     for number, port in view.numbered:
         tag = [] if port.vid is None else ["push_vlan:0x8100", f"set_field:{0x1000 | port.vid}->vlan_vid"]
-        yield flow(Table.DELIVER, 100, [is_(Reg.TO, number)], [*tag, f"output:{view.of_port(port)}"])
+        shared = ["set_field:0->in_port"] if len(view.policy.ports_at(port.interface)) > 1 else []
+        yield flow(Table.DELIVER, 100, [is_(Reg.TO, number)], [*tag, *shared, f"output:{view.of_port(port)}"])

@@ -13,7 +13,7 @@ from enum import IntEnum, StrEnum
 from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
 
-from nvgre_node.choices import Ecn
+from nvgre_node.choices import Ecn, Neighbours
 from nvgre_node.dataplane.base import Drop
 from nvgre_node.policy import Address, LookupRecord, Nve, NvePolicy, Port
 
@@ -54,6 +54,7 @@ class Reg(StrEnum):
     TO_VSID = "reg1"  # where it goes
     FROM = "reg2"  # the number of the port that it came from; 0: the wire
     TO = "reg3"  # and of the one that it goes to
+    TAGS = "reg4"  # how many have been taken off, where that has to be known
     TOO_BIG = "reg5"
     TUNNEL = "reg6"  # the OpenFlow port that it leaves by
     PA = "reg7"  # which of the own PAs, where the flow decides
@@ -65,6 +66,9 @@ NEXT_HOP6 = "xxreg2"
 TUNNEL_PORTS = {4: 1, 6: 2}
 """The OpenFlow ports of the tunnels, by the IP version of the PAs."""
 
+ADVERTISER = 3
+"""The OpenFlow port that leads to the bridge that makes advertisements, where the kernel forwards."""
+
 FIRST_PORT = 10
 """The OpenFlow port of the first interface that is a VM's port; the others follow."""
 
@@ -74,13 +78,19 @@ _KIND_SHIFT, _DROPS = 32, 0x100
 
 
 class Kind(IntEnum):
-    """What a flow counts: the names are those of `SubnetCounters`."""
+    """What a flow counts: names are those of `SubnetCounters`, but for UNTAGGED."""
 
     ENCAPSULATED = 1
     DECAPSULATED = 2
     LOCAL = 3
     ANSWERED = 4
     ROUTED = 5
+    ENCAPSULATED_UNTAGGED_1 = 6  # as ENCAPSULATED, but one tag is counted that has been taken off
+    ENCAPSULATED_UNTAGGED_2 = 7
+
+
+UNTAGGED = {1: Kind.ENCAPSULATED_UNTAGGED_1, 2: Kind.ENCAPSULATED_UNTAGGED_2}
+"""What counts frames that had tags, by their number: the kernel's byte counts are of frames as they arrived."""
 
 
 def cookie(what: Kind | Drop, vsid: int) -> int:
@@ -172,6 +182,9 @@ AT_ECT_1: dict[int, Address] = {4: IPv4Address("127.78.86.1"), 6: IPv6Address("f
 """Where tunnels end for packets whose outer ECN is ECT(1), and no others: that is how flows behind them can tell."""
 
 GROUP = "dl_dst=01:00:00:00:00:00/01:00:00:00:00:00"
+CARRIED = ("ip", "ipv6", "arp")
+"""What an NVE carries that carries IP and ARP alone."""
+
 TAGGED = "vlan_tci=0x1000/0x1000"
 
 
@@ -186,6 +199,11 @@ class View:
     policy: NvePolicy
     mtus: dict[Address, int] = field(default_factory=dict)
     native: bool = True
+
+    @property
+    def advertises_apart(self) -> bool:
+        """Whether a bridge in user space makes advertisements: the kernel cannot, and somebody wants them."""
+        return not self.native and bool(self.policy.routers or self.policy.nve.neighbours is Neighbours.PROXY)
 
     def number(self, port: Port) -> int:
         """The number of a port; that of a trunk has several."""

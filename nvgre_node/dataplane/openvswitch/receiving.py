@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nvgre_node.choices import UnknownUnicast
+from nvgre_node.choices import Carries, UnknownUnicast
 from nvgre_node.dataplane.base import NO_SUBNET, Drop
 from nvgre_node.dataplane.openvswitch.pipeline import (
     AT_ECT_1,
+    CARRIED,
     GROUP,
     TAGGED,
     TUNNEL_PORTS,
@@ -28,7 +29,7 @@ from nvgre_node.dataplane.openvswitch.pipeline import (
 )
 from nvgre_node.wire import VSID_FIRST
 
-_TPID_9100 = "dl_type=0x9100"
+_TAGGED = (TAGGED, "dl_type=0x8100", "dl_type=0x88a8", "dl_type=0x9100")
 
 
 def flows(view: View) -> Iterator[str]:
@@ -49,17 +50,25 @@ def flows(view: View) -> Iterator[str]:
 
 
 def _congestion(view: View) -> Iterator[str]:
-    """An outer ECT(1) goes in where the inner one is ECT(0); the rest of RFC 6040's table Open vSwitch does itself."""
+    """What is carried at all; and an outer ECT(1) goes in where the inner one is ECT(0).
+
+    The rest of RFC 6040's table Open vSwitch does itself.
+    """
     for end in AT_ECT_1.values() if view.native else ():
         for ip in ("ip", "ipv6"):
             match = [f"{tun('dst', end)}={end}", ip, "nw_ecn=2"]
             yield flow(Table.CONGESTION, 100, match, ["set_field:1->ip_ecn", onward(Table.RECEIVE)])
+    if view.policy.nve.carries is Carries.IP:
+        for kind in (*CARRIED, *_TAGGED):  # what has a tag is dropped for that
+            yield flow(Table.CONGESTION, 90, [kind], [onward(Table.RECEIVE)])
+        for vsid in view.policy.vsids:
+            yield drops(Table.CONGESTION, 80, [is_(Reg.TO_VSID, vsid)], Drop.NOT_IP, vsid)
     yield flow(Table.CONGESTION, 0, [], [onward(Table.RECEIVE)])
 
 
 def _in_subnet(view: View, vsid: int) -> Iterator[str]:
     subnet, floods = is_(Reg.TO_VSID, vsid), view.policy.nve.unknown is UnknownUnicast.FLOOD
-    for tag in (TAGGED, "dl_type=0x8100", "dl_type=0x88a8", _TPID_9100):
+    for tag in _TAGGED:
         yield drops(Table.RECEIVE, 120, [subnet, tag], Drop.INNER_TAG, vsid)  # I6
     to_all = flow(Table.RECEIVE, 110, [subnet, GROUP], [onward(Table.LOCAL_COPIES)], cookie(Kind.DECAPSULATED, vsid))
     yield to_all

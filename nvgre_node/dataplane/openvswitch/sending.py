@@ -9,6 +9,7 @@ from nvgre_node.dataplane.base import Drop
 from nvgre_node.dataplane.openvswitch.pipeline import (
     GROUP,
     TUNNEL_PORTS,
+    UNTAGGED,
     Kind,
     Reg,
     Table,
@@ -182,6 +183,8 @@ def _tunnels(view: View) -> Iterator[str]:
             for ip in ("ip", "ipv6"):
                 match = [subnet, is_(Reg.TUNNEL, tunnel), ip, "nw_ecn=3"]
                 yield flow(Table.TUNNEL, 110, match, [f"output:{congested}"], counts)
+        for tags, kind in () if view.native else UNTAGGED.items():
+            yield flow(Table.TUNNEL, 110, [subnet, is_(Reg.TAGS, tags)], [out], cookie(kind, vsid))
         yield flow(Table.TUNNEL, 100, [subnet], [out], counts)
 
 

@@ -162,3 +162,15 @@ def lend_addresses(uplink: str, bridge: str) -> None:
 def prepare(control: Rpc) -> None:
     """Has Open vSwitch keep neighbours for as long as it can."""
     control.call("tnl/neigh/aging", str(_AGING_SECONDS))
+
+
+def join(one: str, other: str) -> None:
+    """Makes two interfaces with a link between them, of which the kernel itself says nothing and hears nothing.
+
+    They go with their namespace.
+    """
+    with namespace.netlink() as ip:
+        ip.link("add", ifname=one, kind="veth", peer={"ifname": other})
+        for name in (one, other):
+            namespace.set_sysctl(f"ipv6/conf/{name}/disable_ipv6", 1)
+            ip.link("set", index=ip.link_lookup(ifname=name)[0], state="up")

@@ -17,26 +17,30 @@ from nvgre_node.choices import COPY
 from nvgre_node.dataplane import devices
 from nvgre_node.dataplane.base import NO_SUBNET, Drop, Home, PaCounters, PortCounters, Punted, Sighted, SubnetCounters
 from nvgre_node.dataplane.capability import Capability
-from nvgre_node.dataplane.openvswitch import bridges, flows, openflow, sending, underlay
+from nvgre_node.dataplane.openvswitch import answering, bridges, flows, openflow, sending, underlay
 from nvgre_node.dataplane.openvswitch.bridges import Bridge, Interface
 from nvgre_node.dataplane.openvswitch.daemons import Daemons, ToolError
 from nvgre_node.dataplane.openvswitch.datapath import NETDEV, SYSTEM, chosen
 from nvgre_node.dataplane.openvswitch.jsonrpc import RpcError
 from nvgre_node.dataplane.openvswitch.pipeline import (
+    ADVERTISER,
     FIRST_PORT,
     TUNNEL_PORTS,
-    Kind,
+    UNTAGGED,
     View,
     counted,
     exits,
 )
-from nvgre_node.dataplane.openvswitch.ways import Ways, lend_addresses, prepare
+from nvgre_node.dataplane.openvswitch.ways import Ways, join, lend_addresses, prepare
+from nvgre_node.errors import BadInputError
 from nvgre_node.multicast import Memberships
 from nvgre_node.packet import path_mtu_listeners
 from nvgre_node.policy import Address, LookupRecord, NvePolicy
 from nvgre_node.vendor import VSID_VENDOR
+from nvgre_node.wire import TAG_BYTES
 
-BRIDGE, UPLINK_BRIDGE = "ovs-vms", "ovs-uplink"
+BRIDGE, UPLINK_BRIDGE, ADVERTISING_BRIDGE = "ovs-vms", "ovs-uplink", "ovs-answers"
+TO_ADVERTISER, FROM_ADVERTISER = "ovs-ask0", "ovs-ask1"
 """Interface names that no node or VM can have: theirs hold no hyphen before `-eth`."""
 
 _TUNNELS = {4: "gre", 6: "ip6gre"}
@@ -47,13 +51,11 @@ ALWAYS = frozenset(
         Capability.NO_FLOW_IDS,
         Capability.STRIPS_TAGS,
         Capability.OUTER_TTL,
-        Capability.ZERO_ID,
         Capability.OUTER_DSCP,
         Capability.EVERY_FLOW_ID,
-        Capability.DROPS_RESERVED_BITS,
         Capability.DROPS_TAGS,
-        Capability.SILENT,
         Capability.CHECKS_SOURCE_PA,
+        Capability.RESTORES_ECN,
         Capability.OUTER_IPV6,
         Capability.SEVERAL_PAS,
         Capability.PA_PER_FLOW,
@@ -70,14 +72,18 @@ ALWAYS = frozenset(
         Capability.CHECKS_SOURCES,
         Capability.ACLS,
         Capability.COUNTS_PORTS,
+        Capability.CARRIES_IP,
     }
 )
 """What Open vSwitch can do here whoever forwards."""
 
 NATIVE = frozenset(
     {
+        Capability.SILENT,
+        Capability.ZERO_ID,
+        Capability.HIDES_DSCP,
+        Capability.DROPS_RESERVED_BITS,
         Capability.COPIES_ECN,
-        Capability.RESTORES_ECN,
         Capability.ZERO_ECN,
         Capability.DROPS_FRAGMENTS,
         Capability.GROUPS,
@@ -85,7 +91,7 @@ NATIVE = frozenset(
 )
 """What it can do only where it makes outer headers itself, so that flows see them."""
 
-BY_KERNEL = frozenset({Capability.REASSEMBLES})
+BY_KERNEL = frozenset({Capability.REASSEMBLES, Capability.TRIMS})
 """What comes with the kernel's own tunnels."""
 
 
@@ -104,6 +110,7 @@ class OvsDataPlane:
         self._daemons = Daemons(home.folder)
         self._stack = ExitStack()
         self._lock = threading.Lock()
+        self._mtus: dict[Address, int] = {}
 
     def attach(self, policy: NvePolicy, uplinks: tuple[str, ...]) -> None:
         """Starts Open vSwitch, makes bridges with ports and tunnels, and has flows say what becomes of frames."""
@@ -128,6 +135,10 @@ class OvsDataPlane:
     def _make_bridges(self, underlays: dict[str, str]) -> None:
         """The bridge of the VMs, and one for each uplink where Open vSwitch makes outer headers itself."""
         ports = [Interface(name, FIRST_PORT + number) for number, name in enumerate(self._policy.interfaces)]
+        apart = self._view.advertises_apart
+        if apart:
+            join(TO_ADVERTISER, FROM_ADVERTISER)
+            ports.append(Interface(TO_ADVERTISER, ADVERTISER))
         made = [Bridge(BRIDGE, [*ports, *self._tunnels()])]
         with namespace.netlink() as ip:
             macs = {link.get("ifname"): link.get("address") for link in ip.get_links()}
@@ -135,6 +146,8 @@ class OvsDataPlane:
             made.append(Bridge(bridge, [Interface(uplink, underlay.UPLINK)], macs[uplink]))
         with self._daemons.connect() as database:
             bridges.create(database, self.datapath, made)
+            if apart:
+                bridges.create(database, NETDEV, [Bridge(ADVERTISING_BRIDGE, [Interface(FROM_ADVERTISER, 1)])])
         if self._native:
             with self._daemons.control() as control:
                 prepare(control)
@@ -157,8 +170,15 @@ class OvsDataPlane:
             none = {"in_key": str(VSID_VENDOR << 8 | one.ttl), "ttl": str(one.ttl)}
             yield Interface(f"ovs-exit{one.of_port}", one.of_port, _TUNNELS[one.version], options | none)
 
+    @property
+    def _view(self) -> View:
+        return View(self._policy, self._mtus, self._native)
+
     def _write(self) -> None:
-        self._replace(BRIDGE, list(flows.flows(View(self._policy, self._ways.mtus, self._native))))
+        self._mtus = self._ways.mtus
+        if self._view.advertises_apart:
+            self._replace(ADVERTISING_BRIDGE, list(answering.advertisements(self._view)))
+        self._replace(BRIDGE, list(flows.flows(self._view)))
 
     def _replace(self, bridge: str, wanted: list[str]) -> None:
         """These flows in place of those there are, in one step; what stays the same keeps its counts."""
@@ -189,7 +209,11 @@ class OvsDataPlane:
         found = openflow.counts(self._daemons.socket(BRIDGE))
         for bridge in self._underlays.values():
             found += openflow.counts(self._daemons.socket(bridge))
-        return {vsid: _counters_of(vsid, found) for vsid in (NO_SUBNET, *self._policy.vsids)}
+        return {vsid: counters_of(vsid, found) for vsid in (NO_SUBNET, *self._policy.vsids)}
+
+    def update(self, policy: NvePolicy) -> None:
+        """Not while it runs."""
+        raise BadInputError(f"{policy.nve.host}: {self.name} has no {Capability.UPDATES}")
 
     def port_counters(self) -> dict[str, PortCounters]:
         """What the kernel counts at the interfaces that are ports, trunk ports as a whole; drops are not told apart."""
@@ -212,7 +236,8 @@ class OvsDataPlane:
         self._stack.close()
 
 
-def _counters_of(vsid: int, found: Counter[tuple[int, str]]) -> SubnetCounters:
+def counters_of(vsid: int, found: Counter[tuple[int, str]]) -> SubnetCounters:
+    """The counters of one virtual subnet, from what flows have counted by their cookies."""
     own: Counter[str] = Counter()
     dropped: Counter[Drop] = Counter()
     for (cookie, unit), count in found.items():
@@ -222,9 +247,11 @@ def _counters_of(vsid: int, found: Counter[tuple[int, str]]) -> SubnetCounters:
         if isinstance(what[1], Drop):
             dropped[what[1]] += count if unit == "packets" else 0
             continue
-        name = what[1].name.lower()
+        tags = next((number for number, kind in UNTAGGED.items() if kind is what[1]), 0)
+        name = "encapsulated" if tags else what[1].name.lower()
         if unit == "packets":
             own[name] += count
-        elif what[1] in {Kind.ENCAPSULATED, Kind.DECAPSULATED}:
+            own["encapsulated_bytes"] -= tags * TAG_BYTES * count
+        elif name in {"encapsulated", "decapsulated"}:
             own[f"{name}_bytes"] += count
     return SubnetCounters(dropped=dict(dropped), **own)

@@ -18,9 +18,10 @@ ln -s "$MODULES/$release" "lib/modules/$release" # for modprobe, the kernel's ow
 mount -t proc proc proc
 mount -t sysfs sys sys
 mount -t devtmpfs dev dev
-mkdir dev/pts dev/shm
+mkdir dev/net dev/pts dev/shm
+mknod -m 666 dev/net/tun c 10 200 # elsewhere kmod or udev makes it; who opens it has the kernel load its module
 ln -s /proc/self/fd dev/fd
-for number in 0:stdin 1:stdout 2:stderr; do ln -s "/proc/self/fd/${number%:*}" "dev/${number#*:}"; done # nft reads rules there
+for name in 0:stdin 1:stdout 2:stderr; do ln -s "/proc/self/fd/${name%:*}" "dev/${name#*:}"; done # udev's work as well
 mount -t devpts -o ptmxmode=666 devpts dev/pts
 mount -t tmpfs -o mode=1777 shm dev/shm
 mount -t tmpfs -o mode=755 run run

@@ -9,11 +9,14 @@ import pytest
 from experiments import conformance
 from experiments.conformance import lacking, rows
 from experiments.conformance.rows import Finding, Status
+from experiments.conformance.wishes import Rows, Tried, Variant, as_far_as_it_can, functions
 from experiments.results import Verdict
+from nvgre_node.choices import COPY, Ecn, FlowIds
 from nvgre_node.dataplane import DATAPLANES, implementation
 from nvgre_node.dataplane.capability import EVERYTHING, Capability, asked_for
 from topologies import load
 
+TRIED = [row for _, tried in conformance.OTHERWISE for row in functions(tried)]
 TAGGED = Finding("I6", "0x8100, VID 10", "a tagged frame", "delivered to nobody", "delivered to web")
 WITHOUT = EVERYTHING - {Capability.DROPS_TAGS}
 
@@ -52,15 +55,51 @@ def test_a_row_that_is_declared_in_part_is_not_passed() -> None:
 
 
 def test_a_network_that_cannot_be_had_says_so_for_each_of_its_rows() -> None:
-    routed = next(tried for variant, tried in conformance.OTHERWISE if variant.__name__ == "joined")
-    found = [one for row in routed for one in lacking.untried(row, "one router", ["routes"])]
-    assert {one.row for one in found} == {"T5", "T7", "X2", "X6", "S2", "S4"}
-    assert {one.verdict for one in found} == {Status.LACKS}
+    granted = as_far_as_it_can(load("two_hosts"), *entry("joined"), EVERYTHING - {Capability.ROUTES})
+    assert granted.rows == ()
+    assert {one.row for one in granted.lost} == {"T5", "T7", "X2", "X6", "S2", "S4"}
+    assert {one.verdict for one in granted.lost} == {Status.LACKS}
+
+
+def entry(name: str) -> tuple[Variant, Rows]:
+    """A variant with its rows, by its name."""
+    return next(one for one in conformance.OTHERWISE if one[0].__name__ == name)
+
+
+@pytest.mark.parametrize(
+    ("lacks", "lost"),
+    [
+        (Capability.COPIES_DSCP, {"O8"}),
+        (Capability.ZERO_ECN, {"O8"}),
+        (Capability.OUTER_TTL, {"O8"}),
+        (Capability.NO_FLOW_IDS, {"G9"}),
+    ],
+)
+def test_one_thing_that_is_lacking_loses_no_other_row(lacks: Capability, lost: set[str]) -> None:
+    granted = as_far_as_it_can(load("two_hosts"), *entry("at_the_limits"), EVERYTHING - {lacks})
+    tried = {row for one in granted.rows for row in lacking.rows_of(one)}
+    assert {one.row for one in granted.lost} == lost
+    assert tried >= {"F1", "F5", "V5", "O8", "G9"} - (lost - {"O8"})
+    assert lacking.refused(granted.scenario.policy, EVERYTHING - {lacks}) == []
+
+
+@pytest.mark.parametrize(("variant", "tried"), conformance.OTHERWISE, ids=lambda one: getattr(one, "__name__", ""))
+def test_a_data_plane_that_lacks_nothing_loses_no_row(variant: Variant, tried: Rows) -> None:
+    granted = as_far_as_it_can(load("contoso_fabrikam"), variant, tried, EVERYTHING)
+    assert (granted.lost, granted.rows) == ([], functions(tried))
+
+
+def test_rows_that_share_a_network_are_tried_on_it_together() -> None:
+    granted = as_far_as_it_can(load("two_hosts"), *entry("at_the_limits"), EVERYTHING)
+    (nve, *_) = granted.scenario.policy.nves
+    assert (nve.flow_ids, nve.ttl, nve.dscp, nve.ecn) == (FlowIds.NONE, 255, COPY, Ecn.ZERO)
 
 
 def test_a_network_that_this_machine_cannot_build_says_so_and_neither_passes_nor_fails() -> None:
-    keyed = next(tried for variant, tried in conformance.OTHERWISE if variant.__name__ == "by_key")
-    found = [one for row in keyed for one in lacking.not_here(row, "hashed keys", "no hashes in this kernel")]
+    _, keyed = entry("by_key")
+    found = [
+        one for row in functions(keyed) for one in lacking.not_here(row, "hashed keys", "no hashes in this kernel")
+    ]
     assert {one.row for one in found} == {"E1", "E2"}
     assert rows.checks(found) == ()
     shown = rows.samples(found)
@@ -76,8 +115,8 @@ def test_what_was_tried_elsewhere_counts_before_what_cannot_be_tried_here() -> N
     assert rows.verdicts(rows.samples([replace(here, observed="not"), there]))["E1"] == Verdict.FAIL
 
 
-@pytest.mark.parametrize("row", [row for _, tried in conformance.OTHERWISE for row in tried], ids=lambda r: r.__name__)
-def test_every_function_names_rows_that_there_are(row: conformance.Tried) -> None:
+@pytest.mark.parametrize("row", TRIED, ids=lambda row: row.__name__)
+def test_every_function_names_rows_that_there_are(row: Tried) -> None:
     assert lacking.rows_of(row)
     assert set(lacking.rows_of(row)) <= rows.BY_ID.keys()
 
@@ -97,7 +136,7 @@ def test_explanations_name_rows_that_there_are() -> None:
 def test_what_a_data_plane_lacks_can_be_found(name: str) -> None:
     """Each lack either explains a row, or is asked for by the networks of some."""
     scenario = load("contoso_fabrikam")
-    variants = [variant(scenario) for variant, _ in conformance.OTHERWISE]
+    variants = [as_far_as_it_can(scenario, *one, EVERYTHING).scenario for one in conformance.OTHERWISE]
     asked = {
         capability
         for other in variants
@@ -111,11 +150,10 @@ def test_what_a_data_plane_lacks_can_be_found(name: str) -> None:
 UNSEEN = {
     Capability.CROSSES,  # a fault, that `isolation` is for
     Capability.CLAMPS_MSS,  # of TCP connections
-    Capability.TELLS_TOO_BIG,  # beside DROPS_TOO_BIG: `mtu` shows it
-    Capability.LEARNS_PATH_MTU,
     Capability.FRAGMENTS_OUTER,  # what no sound network asks for; `mtu` shows it
     Capability.CARRIES_IP,  # `isolation` knows it
     Capability.COUNTS_PORTS,  # `show counters` says so
     Capability.COUNTS_PAS,
+    Capability.UPDATES,  # `migration` is for
     Capability.DEVIATES,  # what conformance is there to find
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nvgre_node.acl import Action, Direction, Rule
-from nvgre_node.choices import FlowIds, Neighbours, SourceCheck, UnknownUnicast
+from nvgre_node.choices import Carries, FlowIds, Neighbours, SourceCheck, UnknownUnicast
 from nvgre_node.dataplane.base import Drop
-from nvgre_node.dataplane.openvswitch import datapath, filtering, flows, underlay
-from nvgre_node.dataplane.openvswitch.pipeline import Kind, Table, View, cookie, counted, exits
+from nvgre_node.dataplane.openvswitch import answering, datapath, filtering, flows, underlay
+from nvgre_node.dataplane.openvswitch.pipeline import ADVERTISER, UNTAGGED, Kind, Table, View, cookie, counted, exits
+from nvgre_node.dataplane.planes import ovs
 from nvgre_node.errors import BadInputError
 from nvgre_node.policy import Nve, NvePolicy
 from topologies import load
@@ -102,3 +105,51 @@ def test_a_datapath_that_there_is_not_is_refused(monkeypatch: pytest.MonkeyPatch
         datapath.chosen()
     monkeypatch.setenv(datapath.VARIABLE, "netdev")
     assert datapath.chosen() == "netdev"
+
+
+def test_the_kernel_counts_tags_that_are_off_so_flows_tell_what_had_them() -> None:
+    def counting(*, native: bool) -> set[Kind | Drop]:
+        cookies = (int(flow.split("cookie=")[1].split(",")[0], 16) for flow in of(Table.TUNNEL, native=native))
+        return {what[1] for value in cookies if (what := counted(value))}
+
+    assert set(UNTAGGED.values()) <= counting(native=False)
+    assert not set(UNTAGGED.values()) & counting(native=True)
+    vsid = 5000
+    had = Counter({(cookie(UNTAGGED[2], vsid), "packets"): 3, (cookie(UNTAGGED[2], vsid), "bytes"): 3 * 68})
+    had[cookie(Kind.ENCAPSULATED, vsid), "packets"] = 1
+    had[cookie(Kind.ENCAPSULATED, vsid), "bytes"] = 60
+    own = ovs.counters_of(vsid, had)
+    assert (own.encapsulated, own.encapsulated_bytes) == (4, 4 * 60)
+
+
+ND_ANSWER = ("nd_reserved", "nd_options_type")
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_what_the_kernel_cannot_write_is_written_by_a_bridge_in_user_space(native: bool) -> None:
+    own = policy(neighbours=Neighbours.PROXY)
+    view = View(own, dict.fromkeys(own.remote_pas, 1542), native)
+    assert any(word in flow for flow in flows.flows(view) for word in ND_ANSWER) == native
+    assert all(word in "".join(answering.advertisements(view)) for word in ND_ANSWER)
+
+
+def test_questions_that_go_there_come_back_to_the_port_that_asked() -> None:
+    own = policy(neighbours=Neighbours.PROXY)
+    view = View(own, dict.fromkeys(own.remote_pas, 1542), native=False)
+    asked = [flow for flow in flows.flows(view) if f"output:{ADVERTISER}" in flow]
+    back = [flow for flow in flows.flows(view) if f"in_port={ADVERTISER}," in flow]
+    solicited = [record for record in own.records if record.ca.version == 6 and record.vsid in own.vsids]
+    assert len(asked) == 2 * len(solicited) > 0  # and one more for each, from those that have no address yet
+    assert len(back) == len(own.ports)
+    own_answers = [*flows.flows(replace(view, native=True))]
+    assert not [flow for flow in own_answers if f"output:{ADVERTISER}" in flow or f"in_port={ADVERTISER}," in flow]
+
+
+def test_what_is_neither_ip_nor_arp_is_dropped_where_these_alone_are_carried() -> None:
+    def drops_it(table: Table, carries: Carries) -> bool:
+        wanted = f"cookie=0x{cookie(Drop.NOT_IP, 5000):x}"
+        return any(wanted in flow for flow in of(table, carries=carries))
+
+    for table in (Table.UNTAG, Table.CONGESTION):
+        assert drops_it(table, Carries.IP)
+        assert not drops_it(table, Carries.ETHERNET)
