@@ -18,6 +18,7 @@ from nvgre_node.outside import PhysicalNetwork
 from nvgre_node.policy import Address, Behind, Interface, Network, Nve, Policy, VirtualSubnet, Vm
 from nvgre_node.routing import CustomerRoute, RoutingDomain
 from nvgre_node.wire import OVERHEAD
+from topologies.expectation import Expectation
 from topologies.schema import HostPart, NvePart, RulePart, ScenarioPart
 from topologies.values import DEFAULT, made_mac
 
@@ -41,6 +42,7 @@ class Scenario:
     fabric: Fabric
     tenant_mtu: int
     text: str = ""
+    expect: tuple[Expectation, ...] = ()
 
     def with_mtu(self, underlay: int | None = None, tenant: int | None = None) -> Scenario:
         """The same network with other MTUs (bytes of IP packet), unchecked: an experiment may want a misfit."""
@@ -103,6 +105,7 @@ def build(part: ScenarioPart, path: Path, text: str) -> Scenario:
         fabric=Fabric(tuple(part.routers), tuple(_links(part)), _underlay_mtu(part), _multipath(part)),
         tenant_mtu=part.mtu.tenant,
         text=text,
+        expect=tuple(own.expectation() for own in part.expect),
     )
 
 
