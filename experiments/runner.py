@@ -15,7 +15,7 @@ from nvgre_node.dataplane import implementation
 from topologies import Scenario
 from topologies.target import Target
 
-EXPERIMENTS = ("isolation", "mtu", "throughput", "ecmp", "migration", "conformance")
+EXPERIMENTS = ("isolation", "mtu", "throughput", "ecmp", "migration", "expectations", "conformance")
 """The experiments there are; each is a module of this package, or a package in it."""
 
 RESULTS = Path(__file__).parents[1] / "results"

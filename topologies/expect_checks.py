@@ -39,7 +39,7 @@ def steps_are_known(facts: Facts) -> Iterator[Finding]:
 
 
 def _members(facts: Facts) -> Members:
-    """The VMs that a name stands for: not what a trunk port has under VLAN ids, which not every kernel has addresses on."""
+    """The VMs that a name stands for: not what a trunk port has under VLAN ids, for which a kernel may lack devices."""
     vms = [vm for vm in facts.vms if vm.vid is None]
     found = {name: {vm.name for vm in vms if vm.tenant == name} for name in facts.tenants}
     found |= {own.name: {vm.name for vm in vms if facts.subnet_of(vm) is own} for own in facts.subnets}

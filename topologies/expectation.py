@@ -44,3 +44,7 @@ class Expectation:
     reaches: bool = True
     mtu: int | None = None
     via: Steps | None = None
+
+    def __str__(self) -> str:
+        """Such as `red1 -> red2, tcp 22`."""
+        return f"{' + '.join(self.sources)} -> {' + '.join(self.destinations)}, {self.way}"
