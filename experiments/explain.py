@@ -81,9 +81,7 @@ EXPLANATIONS = {
             "something else has a framed row of its own. What should get there was tried until it did; what should "
             "not counts as silent only if something else got through after it."
         ),
-        clause=(
-            "RFC 7637 sections 3.1 and 3.2 say who can reach whom; who may, and how, is what the scenario's author wants."
-        ),
+        clause=("RFC 7637 sections 3.1 and 3.2 say who can reach whom; who may, and how, is what its author wants."),
     ),
     "conformance": Explanation(
         question="Does the NVE do on the wire what RFC 7637 asks, clause by clause?",

@@ -121,7 +121,7 @@ Headline = Callable[[Sequence[Sample]], str]
 def _drawing(experiment: str) -> tuple[Draw | None, Headline | None]:
     """How to draw an experiment and what to call the figure, or nothing where there is no figure for it."""
     # Only here: matplotlib takes a second to import, and most commands draw nothing.
-    from experiments.plots import conformance, ecmp, isolation, migration, mtu, throughput
+    from experiments.plots import conformance, ecmp, expectations, isolation, migration, mtu, throughput
 
     match experiment:
         case "isolation":
@@ -134,6 +134,8 @@ def _drawing(experiment: str) -> tuple[Draw | None, Headline | None]:
             return ecmp.draw, ecmp.headline
         case "migration":
             return migration.draw, migration.headline
+        case "expectations":
+            return expectations.draw, expectations.headline
         case "conformance":
             return conformance.draw, conformance.headline
     return None, None

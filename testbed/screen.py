@@ -10,8 +10,10 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from experiments import schema
+from experiments.as_expected import rows
 from experiments.results import Measurement, Outcome, Verdict
 from experiments.runner import Plan, conduct
 from experiments.store import Run
@@ -73,9 +75,20 @@ def show(run: Run) -> None:
         made.add_row(outcome.experiment, outcome.dataplane, verdict, checks, "\n".join(_key_figures(outcome)))
     tables.show(made)
     for outcome in run.outcomes:
+        if outcome.experiment == "expectations":
+            tables.show(_expectations(outcome))
         if outcome.reason:
             click.echo(f"{outcome.experiment}: {outcome.reason}")
     click.echo(f"Report: {run.folder / 'report.html'}")
+
+
+def _expectations(outcome: Outcome) -> Table:
+    """What the scenario expects beside what was seen."""
+    made = tables.table("expectation", "pairs", "expected", "observed", "", title=f"on {outcome.dataplane}")
+    for row in rows(outcome.samples):
+        verdict = Verdict.PASS if row.holds else Verdict.FAIL
+        made.add_row(row.what, str(row.pairs), row.expected, row.observed, f"[{_COLOURS[verdict]}]{verdict}[/]")
+    return made
 
 
 def _key_figures(outcome: Outcome) -> list[str]:

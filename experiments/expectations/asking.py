@@ -243,8 +243,9 @@ class Asker:
 
 
 def _passed(packet: Packet, seen: Iterable[Sighting], wire: set[str]) -> tuple[str, ...]:
-    """The nodes that a packet passed before it arrived."""
-    its_own = (sighting for sighting in sorted(seen, key=lambda own: own.time) if packet.is_in(sighting.frame))
+    """The nodes that a packet passed before it arrived; a host that hands it to its VM does not stamp it again."""
+    in_order = sorted(seen, key=lambda own: (own.time, own.node == packet.place))
+    its_own = (sighting for sighting in in_order if packet.is_in(sighting.frame))
     on_its_way = takewhile(lambda sighting: sighting.node != packet.place, its_own)
     return tuple(sighting.node for sighting in on_its_way if sighting.node in wire)
 

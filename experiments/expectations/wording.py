@@ -16,7 +16,7 @@ def seen_in_words(question: Question, answer: Answer) -> str:
         return "no IP version in common"
     states = dict(zip(question.flights, answer.states, strict=True))
     if not question.expected.reaches:
-        heard = [str(flight) for flight, state in states.items() if state > State.SILENT]
+        heard = dict.fromkeys(str(flight.way) for flight, state in states.items() if state > State.SILENT)
         if heard:
             return f"heard: {', '.join(heard)}"
         return "silent" if answer.control else "unknown: nothing else gets through either"
