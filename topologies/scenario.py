@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nvgre_node.acl import Rule
 from nvgre_node.choices import RecordType
 from nvgre_node.deviations import IMITATIONS, Imitation
+from nvgre_node.errors import BadInputError
 from nvgre_node.fabric import Attachment, Fabric, FabricLink, Multipath
 from nvgre_node.groups import SubnetGroups
 from nvgre_node.outside import PhysicalNetwork
@@ -84,6 +85,16 @@ class Scenario:
         """The same network, in which virtual subnets have other multicast groups in the underlay, by subnet name."""
         subnets = tuple(replace(own, groups=groups.get(own.name, own.groups)) for own in self.policy.subnets)
         return replace(self, policy=replace(self.policy, subnets=subnets))
+
+    def expectations(self) -> tuple[Expectation, ...]:
+        """What is expected of the network.
+
+        Raises:
+            BadInputError: nothing is.
+        """
+        if not self.expect:
+            raise BadInputError(f"{self.name} expects nothing: it has no `expect:` (docs/scenarios.md)")
+        return self.expect
 
     def topo(self, **options: object) -> NvgreTopo:
         """The network for Mininet: what `mn --custom FILE --topo NAME` calls; `options` are those of NvgreTopo."""

@@ -340,6 +340,8 @@ class ExpectPart(Part):
             raise values.BadValueError("says how that gets there which does not", "leave out mtu and via, or reaches")
         if self.mtu and self.by.by not in (By.ICMP, By.UDP):
             raise values.BadValueError(f"{self.by} has no size of its own", "an mtu is tried by icmp, or by udp PORT")
+        if self.via is not None and self.by.by in (By.BROADCAST, By.ANY):
+            raise values.BadValueError(f"{self.by} has no way of its own", "via is tried by icmp, tcp PORT or udp PORT")
         return self
 
     def expectation(self) -> Expectation:

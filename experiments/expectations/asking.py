@@ -14,11 +14,12 @@ from typing import Self
 from experiments.base import Progress
 from experiments.expectations import packets
 from experiments.expectations.packets import Packet
-from experiments.expectations.questions import Answer, Flight, Question, State
+from experiments.expectations.questions import Answer, Flight, Question, State, vms_of
 from experiments.watch import Place, Sighting, Watch, packet_socket
-from nvgre_node.gateway import PhysicalSegment
+from nvgre_node.gateway import PhysicalSegment, Site
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import TenantVM
+from nvgre_node.outside import OUTSIDE, TUNNEL
 from nvgre_node.policy import Policy
 from topologies.expectation import By, Way
 
@@ -54,9 +55,8 @@ class Asker:
         self._sent: list[Packet] = []
         self._stack = ExitStack()
         self._sockets: dict[str, socket.socket] = {}
-        segments = [node for node in net.hosts if isinstance(node, PhysicalSegment)]
         places = [Place(vm, TenantVM.INTERFACE) for vm in net.vms]
-        places += [Place(segment, segment.segment) for segment in segments]
+        places += [place for node in net.hosts if isinstance(node, PhysicalSegment) for place in _ears(node)]
         self._wire = {node.name for node in (*net.provider_hosts, *net.fabric_routers)}
         places += [Place(host, uplink) for host in net.provider_hosts for uplink in host.uplinks]
         places += [Place(own, name) for own in net.fabric_routers for name in own.nameToIntf if name != "lo"]
@@ -116,11 +116,11 @@ class Asker:
         return answers
 
     def _controls(self, own: Question, got: list[Question]) -> list[Packet]:
-        """What should get through: from the same sender, else to the same receiver, else to the sender's neighbours."""
+        """What should get through: from the same sender, else to the same receiver, else to others of the tenant's."""
         same = [q for q in got if q.source == own.source] or [q for q in got if q.destination == own.destination]
         if same:
             return self._packets(same[0])
-        others = [vm for vm in self._policy.vms if vm.subnet == own.source.subnet and vm.vid is None]
+        others = vms_of(self._policy, (self._policy.tenant_of(own.source),))
         return [
             Packet(self._number(), Flight(Way(), at, to), own.source, vm.name)
             for vm in [vm for vm in others if vm != own.source][:_NEIGHBOURS]
@@ -240,6 +240,14 @@ class Asker:
         for packet in self._sent:
             packets.close(packet)
         self._sent.clear()
+
+
+def _ears(segment: PhysicalSegment) -> list[Place]:
+    """Where the host of a physical network hears: on its segment; that of a site from outside and its tunnel too."""
+    names = [segment.segment]
+    if isinstance(segment, Site):
+        names += [OUTSIDE, TUNNEL] if segment.peer else [OUTSIDE]
+    return [Place(segment, name) for name in names]
 
 
 def _passed(packet: Packet, seen: Iterable[Sighting], wire: set[str]) -> tuple[str, ...]:

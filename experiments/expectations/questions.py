@@ -64,12 +64,16 @@ class Answer:
 
 
 def questions(scenario: Scenario) -> list[Question]:
-    """Every pair of every expectation, in their order."""
+    """Every pair of every expectation, in their order.
+
+    Raises:
+        BadInputError: nothing is expected.
+    """
     policy = scenario.policy
-    ports = {own.way for own in scenario.expect if own.way.by in (By.TCP, By.UDP)}
+    ports = {own.way for own in scenario.expectations() if own.way.by in (By.TCP, By.UDP)}
     every = (Way(), Way(By.TCP, _PORT), Way(By.UDP, _PORT), *sorted(ports, key=str), Way(By.BROADCAST))
     found = []
-    for line, own in enumerate(scenario.expect):
+    for line, own in enumerate(scenario.expectations()):
         ways = every if own.way.by is By.ANY else (own.way,)
         for source in vms_of(policy, own.sources):
             for name, addresses in _destinations(policy, own.destinations):

@@ -73,4 +73,7 @@ def command(
         _refuse_what_a_target_excludes(names)
         of = load_target(target)
         return carry_out(Plan(names, of.scenario, (FOREIGN,), quick, seed, out, sys.argv[1:], of), as_json)
-    return carry_out(Plan(names, load(scenario, sets), dataplanes, quick, seed, out, sys.argv[1:]), as_json)
+    loaded = load(scenario, sets)
+    if "expectations" in names:
+        loaded.expectations()  # refused before the first network is built
+    return carry_out(Plan(names, loaded, dataplanes, quick, seed, out, sys.argv[1:]), as_json)
