@@ -69,7 +69,7 @@ def _unknown(path: Path, names: tuple[str | None, ...], kinds: dict[str, Members
 
 
 def _has_a_pair(own: Expected, members: Members) -> bool:
-    if None in (*own.sources, *own.destinations):
+    if None in (*own.sources, *own.destinations) or not own.sources or not own.destinations:
         return True
     froms, tos = ({vm for name in names for vm in members[name or ""]} for names in (own.sources, own.destinations))
     return len(froms | tos) > 1 and bool(froms) and bool(tos)

@@ -32,7 +32,8 @@ def draw(samples: Sequence[Sample]) -> Figure:
         raise ValueError("no samples")
     found = rows(samples)
     if len(found) > _MOST:
-        found = sorted(found, key=lambda row: row.holds)[:_MOST]
+        more = Row(f"and {len(found) - _MOST} more rows: see the run's expectations.csv", 0, "", "")
+        found = [*sorted(found, key=lambda row: row.holds)[:_MOST], more]
     cells = [_cells(row) for row in found]
     tall = [max(cell.count("\n") + 1 for cell in own) for own in cells]
     with style.look():
@@ -54,7 +55,7 @@ def headline(samples: Sequence[Sample]) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    given = (row.what.replace("->", "→"), str(row.pairs), row.expected, row.observed)
+    given = (row.what.replace("->", "→"), str(row.pairs or ""), row.expected, row.observed)
     return tuple("\n".join(textwrap.wrap(text, width)) for text, width in zip(given, _WIDTHS, strict=True))
 
 
@@ -67,7 +68,7 @@ def _draw_rows(axes: Axes, found: Sequence[Row], cells: Sequence[tuple[str, ...]
         axes.add_patch(Rectangle((0, top), 0.74, height - 0.15, facecolor=style.FAINT))
         axes.add_patch(Rectangle((0.745, top), 0.255, height - 0.15, facecolor=fill))
         if not row.holds:
-            axes.add_patch(Rectangle((0, top), 1, height - 0.15, fill=False, edgecolor=style.INK, linewidth=2.5))
+            axes.add_patch(Rectangle((0, top), 1, height - 0.15, fill=False, edgecolor=style.INK, linewidth=1.5))
         for at, text in zip(_COLUMNS, own, strict=True):
             ink = "white" if at == _COLUMNS[-1] else style.INK
             axes.text(at + 0.008, top + height / 2 - 0.07, text, color=ink, fontsize=12, va="center", linespacing=1.1)
