@@ -10,15 +10,18 @@ from typing import Any
 import click
 
 from experiments.runner import RESULTS
-from testbed.vm import machine, streams
+from nvgre_node.errors import BadInputError
+from testbed.vm import kernels, machine, streams
+from testbed.vm.engine import Engine
 from testbed.vm.job import Job
 from testbed.vm.machine import MEMORY, LimitError
+from testbed.vm.qemu import Qemu
 from testbed.vm.uml import UserModeLinux
 
 OVER = 124
 """Exit status where a time limit ended the guest, as that of coreutils' `timeout`."""
 PROJECT = Path(__file__).parents[2]
-ENGINES = {"uml": UserModeLinux}
+ENGINES = ("uml", "qemu")
 
 
 @click.group(short_help="The same in a guest with a stock kernel.")
@@ -33,7 +36,10 @@ def guest_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of everything that boots a guest."""
     folder = click.Path(file_okay=False, path_type=Path)
     for option in (
-        click.option("--engine", type=click.Choice(list(ENGINES)), default="uml", show_default=True),
+        click.option("--engine", type=click.Choice(ENGINES), default="uml", show_default=True),
+        click.option(
+            "--kernel", metavar="6.1|6.12|FILE", help="What qemu boots: Debian's, or an image. [6.1]"
+        ),
         click.option(
             "--time-limit", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Then it is ended."
         ),
@@ -86,6 +92,7 @@ def test(arguments: tuple[str, ...], **options: Any) -> int:
 def boot(
     words: Sequence[str],
     engine: str,
+    kernel: str | None,
     time_limit: float | None,
     memory: int,
     bring_back: tuple[Path, ...],
@@ -93,11 +100,21 @@ def boot(
     terminal: bool = False,
 ) -> int:
     """Runs a command in a guest and returns its exit status."""
+    chosen = chosen_engine(engine, kernel)
     folders = [RESULTS, *(path.resolve() for path in bring_back)]
     job = Job(words, folder or Path.cwd(), folders, terminal=terminal)
     with streams.terminal() if terminal else streams.pipes() as joined:
         try:
-            return machine.run(job, ENGINES[engine](), joined, time_limit, memory)
+            return machine.run(job, chosen, joined, time_limit, memory)
         except LimitError as error:
             click.echo(str(error), err=True)
             return OVER
+
+
+def chosen_engine(name: str, kernel: str | None) -> Engine:
+    """An engine by its name. Raises BadInputError for a kernel that it cannot boot."""
+    if name == "qemu":
+        return Qemu(kernel or kernels.DEFAULT)
+    if kernel:
+        raise BadInputError(f"--kernel {kernel}: User-Mode Linux boots its own kernel; another needs --engine qemu")
+    return UserModeLinux()
