@@ -22,7 +22,9 @@ EMULATED = "tcg"
 _MOST_CPUS = 2
 _EMULATES_CPUS = (10,)
 """The first version that several emulated CPUs are known to work with; 7.2 corrupts its guests' memory."""
-_PATIENCE = 60.0
+_FIRST_SLOT = 2
+"""The first of a guest's slots that is free: Linux numbers ports by the order of their devices."""
+_PATIENCE = 20.0
 """Seconds in which a guest must have come to life by KVM; an emulated one takes five."""
 _ALIVE = b"init: alive"
 _VERSION = re.compile(r"version (\d+)\.(\d+)")
@@ -60,14 +62,15 @@ def guest(
     job: Path, start: Start, accelerator: str, cpus: int, memory: int, kernel: Kernel, channels: Channels
 ) -> list[str]:
     """The command of a guest that does a job."""
-    appended = parameters("qemu", job, kernel.modules.parent, "/dev/hvc0", "/dev/hvc1")
+    is_terminal = channels.stdin is not None
+    ends = terminal(channels) if is_terminal else pipes(channels)
+    out, err = ("/dev/hvc0", "/dev/hvc1") if is_terminal else ("/dev/vport0p1", "/dev/vport0p2")
+    appended = parameters("qemu", job, kernel.modules.parent, out, err)
     words = [
         *machine(start, accelerator, cpus, memory, [quoted(word) for word in appended]),
+        *("-device", f"virtio-serial-pci,ioeventfd=off,addr={_FIRST_SLOT}", *ends),
         *("-fsdev", f"local,id=job,path={job},security_model=passthrough"),
         *("-device", "virtio-9p-pci,fsdev=job,mount_tag=job"),
-        *("-device", "virtio-serial-pci"),
-        *console("out", channels.out, is_terminal=channels.stdin is not None),
-        *console("err", channels.err),
     ]
     return in_a_cell(job, words, devices_of(accelerator))
 
@@ -82,17 +85,32 @@ def machine(start: Start, accelerator: str, cpus: int, memory: int, appended: li
         *("-append", " ".join(["console=ttyS0", *appended])),
         *("-chardev", "stdio,id=log,signal=off", "-serial", "chardev:log"),
         *("-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"),
-        *("-device", "virtio-9p-pci,fsdev=host,mount_tag=host"),
+        *("-device", f"virtio-9p-pci,fsdev=host,mount_tag=host,addr={_FIRST_SLOT + 1}"),
     ]
 
 
-def console(name: str, descriptor: int, is_terminal: bool = False) -> list[str]:
-    """A console of the guest that leads to a descriptor: a terminal's both ways, a pipe's out only."""
-    kind, options = ("serial", "") if is_terminal else ("file", ",append=on")  # it would try to empty a pipe first
+def pipes(channels: Channels) -> list[str]:
+    """Ports of the guest that lead to pipes.
+
+    What a port is given goes to a log, since logs are written whole, and before the guest goes on: a pipe's own device
+    loses what is under way when a guest switches off.
+    """
+    words = []
+    for number, descriptor in enumerate([channels.out, channels.err], 1):
+        words += [
+            *("-add-fd", f"fd={descriptor},set={descriptor}"),
+            *("-chardev", f"file,id=port{number},path=/dev/null,logfile=/dev/fdset/{descriptor},logappend=on"),
+            *("-device", f"virtserialport,chardev=port{number},nr={number}"),
+        ]
+    return words
+
+
+def terminal(channels: Channels) -> list[str]:
+    """Consoles of the guest: the first is joined to a terminal, the other goes nowhere."""
     return [
-        *("-add-fd", f"fd={descriptor},set={descriptor}"),
-        *("-chardev", f"{kind},id={name},path=/dev/fdset/{descriptor}{options}"),
-        *("-device", f"virtconsole,chardev={name}"),
+        *("-add-fd", f"fd={channels.out},set={channels.out}"),
+        *("-chardev", f"serial,id=console,path=/dev/fdset/{channels.out}", "-device", "virtconsole,chardev=console"),
+        *("-chardev", "null,id=none", "-device", "virtconsole,chardev=none"),
     ]
 
 

@@ -9,6 +9,10 @@ run() { # the command, in a session of its own
     xargs -0 -x -n 1000000 -s 1000000 -a "$job/command" setsid --wait "$@" /bin/sh "$job/guest/command.sh"
 }
 
+raw() { # what is written to a terminal leaves it as it is
+    [ ! -t 0 ] || stty raw -echo
+}
+
 end_all_but() { # what the command left running; kernel threads do not mind
     for process in /proc/[0-9]*; do
         number=${process#/proc/}
@@ -24,8 +28,8 @@ terminal)
     end_all_but
     ;;
 pipes) # the command must not take its output for a terminal
-    stty -F "$OUT" raw -echo
-    stty -F "$ERR" raw -echo
+    raw <"$OUT"
+    raw <"$ERR"
     mkfifo /run/out /run/err
     cat /run/out >"$OUT" &
     copies=$!

@@ -39,5 +39,8 @@ share run/job
 mount --bind /run/upper run/upper
 pivot_root . run/old # not chroot: the kernel's own calls of modprobe start at process 1's root
 umount -l /run/old
-until [ -c "$OUT" ] && [ -c "$ERR" ]; do sleep 0.01; done # QEMU's consoles come when they come
+for _ in $(seq 500); do # QEMU's come when they come
+    [ -c "$OUT" ] && [ -c "$ERR" ] && break
+    sleep 0.02
+done
 exec /bin/sh /run/job/guest/job.sh
