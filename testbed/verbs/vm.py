@@ -37,9 +37,7 @@ def guest_options(function: Callable[..., Any]) -> Callable[..., Any]:
     folder = click.Path(file_okay=False, path_type=Path)
     for option in (
         click.option("--engine", type=click.Choice(ENGINES), default="uml", show_default=True),
-        click.option(
-            "--kernel", metavar="6.1|6.12|FILE", help="What qemu boots: Debian's, or an image. [6.1]"
-        ),
+        click.option("--kernel", metavar="6.1|6.12|FILE", help="What qemu boots: Debian's, or an image. [6.1]"),
         click.option(
             "--time-limit", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Then it is ended."
         ),
