@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
+from rich.table import Table
 
 from experiments.runner import RESULTS
 from nvgre_node.errors import BadInputError
-from testbed.vm import kernels, machine, streams
+from testbed import tables
+from testbed.vm import kernels, machine, matrix, streams
 from testbed.vm.engine import Engine
 from testbed.vm.job import Job
 from testbed.vm.machine import MEMORY, LimitError
+from testbed.vm.matrix import Column
 from testbed.vm.qemu import Qemu
 from testbed.vm.uml import UserModeLinux
 
@@ -85,6 +90,45 @@ def test(arguments: tuple[str, ...], **options: Any) -> int:
     pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
     chosen = any((PROJECT / word.partition("::")[0]).exists() for word in arguments)
     return boot([*pytest, *arguments, *(() if chosen else ("tests/vm",))], folder=PROJECT, **options)
+
+
+@command.command("matrix", short_help="The data planes on several kernels.")
+@click.option(
+    "--kernel",
+    "kernels_",
+    multiple=True,
+    metavar="this|uml|6.1|6.12|FILE",
+    help=f"One of them; may be repeated. [{', '.join(matrix.KERNELS)}]",
+)
+@click.option(
+    "--time-limit", type=click.FloatRange(0, min_open=True), default=matrix.LIMIT, metavar="SECONDS", show_default=True
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def matrix_(kernels_: tuple[str, ...], time_limit: float, as_json: bool) -> int:
+    """Try every data plane on this kernel, in User-Mode Linux, and on Debian's 6.1 and 6.12 by QEMU.
+
+    Each must load, carry frames of two tenants with the same addresses, keep them apart, and keep to the MTU. The time
+    limit is that of one kernel. Exit status: 0 nothing failed, 1 something did, 3 a kernel could not be tried.
+    """
+    chosen = kernels_ or matrix.KERNELS
+    for kernel in chosen:
+        if kernel not in matrix.KERNELS:
+            kernels.check(kernel)
+    found = matrix.columns(chosen, time_limit, lambda kernel: click.echo(f"trying: {kernel}", err=True))
+    if as_json:
+        click.echo(json.dumps([asdict(column) for column in found], indent=2))
+    else:
+        tables.show(matrix_table(found))
+    return matrix.status(found)
+
+
+def matrix_table(found: Sequence[Column]) -> Table:
+    """Data planes by kernels, with the reason for whatever is no pass."""
+    made = tables.table("data plane", *(column.heading for column in found))
+    for name in found[0].cells:
+        cells = [column.cells[name] for column in found]
+        made.add_row(name, *(f"{cell.found}: {cell.reason}" if cell.reason else cell.found for cell in cells))
+    return made
 
 
 def boot(

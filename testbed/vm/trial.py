@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -177,6 +178,7 @@ def about() -> dict[str, object]:
 
 def main() -> None:
     """Tries the data planes that are named, or all."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that the network is removed
     print(json.dumps(about()), flush=True)
     for dataplane in sys.argv[1:] or DATAPLANES:
         print(json.dumps(asdict(tried(dataplane))), flush=True)
