@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
 from experiments.runner import RESULTS
@@ -126,8 +127,7 @@ def matrix_table(found: Sequence[Column]) -> Table:
     """Data planes by kernels, with the reason for whatever is no pass."""
     made = tables.table("data plane", *(column.heading for column in found))
     for name in found[0].cells:
-        cells = [column.cells[name] for column in found]
-        made.add_row(name, *(f"{cell.found}: {cell.reason}" if cell.reason else cell.found for cell in cells))
+        made.add_row(name, *(escape(str(column.cells[name])) for column in found))
     return made
 
 

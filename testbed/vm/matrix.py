@@ -17,24 +17,15 @@ from testbed.vm.engine import Engine
 from testbed.vm.job import Job
 from testbed.vm.machine import LimitError
 from testbed.vm.qemu import Qemu
-from testbed.vm.trial import Found
 from testbed.vm.uml import UserModeLinux
+from testbed.vm.verdict import Found, Verdict
 
 THIS, UML = "this", "uml"
 KERNELS = (THIS, UML, "6.1", "6.12")
 """Those that are tried unless others are named; what is neither of the first two is QEMU's."""
 LIMIT = 900.0
 """Seconds for a kernel: an emulated machine that has its processor for itself takes a tenth."""
-UNTRIED = "untried"
 _PROJECT = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What came of a data plane on a kernel, as `trial.Verdict` says it, or that it was not tried."""
-
-    found: str
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,7 +35,7 @@ class Column:
     kernel: str
     release: str
     about: dict[str, Any] = field(default_factory=dict)
-    cells: dict[str, Cell] = field(default_factory=dict)
+    cells: dict[str, Verdict] = field(default_factory=dict)
 
     @property
     def heading(self) -> str:
@@ -72,7 +63,7 @@ def column(kernel: str, limit: float = LIMIT, dataplanes: Sequence[str] = tuple(
             raise MissingError(reason)
         engine.prepare()
     except MissingError as error:
-        return read(kernel, b"", dataplanes, Cell(UNTRIED, str(error)))
+        return read(kernel, b"", dataplanes, Verdict(Found.UNTRIED, str(error)))
     return _in_a_guest(kernel, engine, command(dataplanes), limit, dataplanes)
 
 
@@ -83,12 +74,12 @@ def _here(words: list[str], limit: float, dataplanes: Sequence[str]) -> Column:
         except subprocess.TimeoutExpired:
             process.terminate()  # and it removes its network
             out, err = process.communicate()
-            return read(THIS, out, dataplanes, Cell(Found.FAIL, f"not done after {limit:g} s"))
+            return read(THIS, out, dataplanes, Verdict(Found.FAIL, f"not done after {limit:g} s"))
         except BaseException:
             process.terminate()
             process.communicate()
             raise
-    return read(THIS, out, dataplanes, Cell(Found.FAIL, _last_line(err)))
+    return read(THIS, out, dataplanes, Verdict(Found.FAIL, _last_line(err)))
 
 
 def _in_a_guest(kernel: str, engine: Engine, words: list[str], limit: float, dataplanes: Sequence[str]) -> Column:
@@ -101,7 +92,7 @@ def _in_a_guest(kernel: str, engine: Engine, words: list[str], limit: float, dat
         rest = f"not done after {limit:g} s"
     except MissingError as error:  # it died
         rest = str(error)
-    return read(kernel, bytes(out), dataplanes, Cell(Found.FAIL, rest))
+    return read(kernel, bytes(out), dataplanes, Verdict(Found.FAIL, rest))
 
 
 def _last_line(text: bytes) -> str:
@@ -109,11 +100,13 @@ def _last_line(text: bytes) -> str:
     return lines[-1] if lines else "it said nothing"
 
 
-def read(kernel: str, said: bytes, dataplanes: Sequence[str], otherwise: Cell) -> Column:
+def read(kernel: str, said: bytes, dataplanes: Sequence[str], otherwise: Verdict) -> Column:
     """What a trial said; of data planes of which it said nothing, there is something else to say."""
     entries = [json.loads(line) for line in said.splitlines()]
     about: dict[str, Any] = next((entry for entry in entries if "release" in entry), {})
-    told = {entry["dataplane"]: Cell(entry["found"], entry["reason"]) for entry in entries if "dataplane" in entry}
+    told = {
+        entry["dataplane"]: Verdict(Found(entry["found"]), entry["reason"]) for entry in entries if "dataplane" in entry
+    }
     release = str(about.get("release", "" if kernel in (THIS, UML) else kernel))
     return Column(kernel, release, about, {name: told.get(name, otherwise) for name in dataplanes})
 
@@ -130,4 +123,4 @@ def columns(kernels: Sequence[str], limit: float, tell: Callable[[str], object])
 def status(found: Sequence[Column]) -> int:
     """The exit status: 1 if something failed, 3 if something could not be tried, else 0."""
     verdicts = {cell.found for column in found for cell in column.cells.values()}
-    return 1 if Found.FAIL in verdicts else 3 if UNTRIED in verdicts else 0
+    return 1 if Found.FAIL in verdicts else 3 if Found.UNTRIED in verdicts else 0

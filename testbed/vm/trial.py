@@ -13,16 +13,17 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import asdict
 from pathlib import Path
 
 from nvgre_node.dataplane import DATAPLANES
 from nvgre_node.dataplane.build import KERNEL_BTF
 from nvgre_node.errors import MissingError
 from nvgre_node.net import NvgreNet
+from nvgre_node.node import ProviderHost
 from nvgre_node.waiting import wait_until
 from testbed import kernel
+from testbed.vm.verdict import Found, Verdict
 from topologies import Scenario, load
 
 SCENARIO = "two_hosts"
@@ -35,23 +36,6 @@ _UDP_HEADERS = 28
 _DO_NOT_FRAGMENT = 2
 """IP_PMTUDISC_DO."""
 _IP_MTU_DISCOVER = 10
-
-
-class Found(StrEnum):
-    """What came of a data plane on a kernel."""
-
-    PASS = "pass"  # noqa: S105
-    LACKS = "lacks"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What came of it; `reason` is empty if it passed: what the kernel lacks, or which step failed, and how."""
-
-    dataplane: str
-    found: Found
-    reason: str = ""
 
 
 class WrongError(Exception):
@@ -128,16 +112,20 @@ def isolates(inboxes: Inboxes) -> None:
             raise WrongError(f"{name} heard {strange}")
 
 
+def ports(net: NvgreNet) -> Iterator[tuple[ProviderHost, str]]:
+    """The hosts' ends of what leads to VMs."""
+    for host in net.provider_hosts:
+        yield from ((host, name) for name in host.policy.interfaces)
+
+
 def fits(inboxes: Inboxes, scenario: Scenario) -> None:
     """A packet of the tenants' MTU arrives whole; one that the underlay cannot carry does not arrive."""
     net, most = inboxes.net, scenario.tenant_mtu - _UDP_HEADERS
     whole, larger, last = b"red".ljust(most, b"w"), b"red".ljust(most + 1, b"l"), b"red last"
     inboxes.hear("red2", whole, lambda: say(net, "red1", "10.0.0.2", whole))
-    net["red1"].set_link("eth0", mtu=scenario.tenant_mtu + 1)
-    try:
-        say(net, "red1", "10.0.0.2", larger)
-    finally:
-        net["red1"].set_link("eth0", mtu=scenario.tenant_mtu)
+    for node, name in (*((vm, "eth0") for vm in net.vms), *ports(net)):  # so that it is up to the NVEs and the underlay
+        node.set_link(name, mtu=scenario.tenant_mtu + 1)
+    say(net, "red1", "10.0.0.2", larger)
     inboxes.hear("red2", last, lambda: say(net, "red1", "10.0.0.2", last))
     if larger in inboxes.heard["red2"]:
         raise WrongError(f"a packet of {scenario.tenant_mtu + 1} bytes was carried")
@@ -153,7 +141,7 @@ def lacking(dataplane: str) -> str:
 def tried(dataplane: str, scenario: Scenario | None = None) -> Verdict:
     """What comes of a data plane here. The scenario is one with the names of `two_hosts`."""
     if reason := lacking(dataplane):
-        return Verdict(dataplane, Found.LACKS, reason)
+        return Verdict(Found.LACKS, reason)
     scenario, step = scenario or load(SCENARIO), "loads"
     try:
         with NvgreNet(scenario, dataplane) as net, Inboxes(net, "red2", "blue2").open() as inboxes:
@@ -164,10 +152,10 @@ def tried(dataplane: str, scenario: Scenario | None = None) -> Verdict:
             step = "MTU"
             fits(inboxes, scenario)
     except MissingError as error:
-        return Verdict(dataplane, Found.LACKS, str(error))
+        return Verdict(Found.LACKS, str(error))
     except Exception as error:
-        return Verdict(dataplane, Found.FAIL, f"{step}: {error}")
-    return Verdict(dataplane, Found.PASS)
+        return Verdict(Found.FAIL, f"{step}: {error}")
+    return Verdict(Found.PASS)
 
 
 def about() -> dict[str, object]:
@@ -181,7 +169,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that the network is removed
     print(json.dumps(about()), flush=True)
     for dataplane in sys.argv[1:] or DATAPLANES:
-        print(json.dumps(asdict(tried(dataplane))), flush=True)
+        print(json.dumps({"dataplane": dataplane, **asdict(tried(dataplane))}), flush=True)
 
 
 if __name__ == "__main__":
