@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -29,7 +29,8 @@ from topologies import Scenario, load
 SCENARIO = "two_hosts"
 NEEDS = {"gretap": "gretap"}
 """What of `testbed.kernel` a data plane cannot do without."""
-PATIENCE = 60.0
+PAUSES = [2.0**power for power in range(-2, 7)]
+"""Seconds to wait after each time that something is said."""
 _PORT = 7637
 _JIT = Path("/proc/sys/net/core/bpf_jit_enable")
 _UDP_HEADERS = 28
@@ -72,14 +73,21 @@ class Inboxes:
                     break
 
     def hear(self, name: str, word: bytes, say: Callable[[], object]) -> None:
-        """Has something said until it is heard: what is said first may be lost while addresses are asked for."""
+        """Has something said until it is heard: what is said first may be lost while addresses are asked for.
+
+        It is said ever more seldom, so that what is slow need not first work through what was said before.
+        """
 
         def heard() -> bool:
-            say()
             self.collect()
             return word in self.heard[name]
 
-        wait_until(heard, f"{name} to hear {len(word)} bytes", PATIENCE, interval=0.1)
+        for pause in PAUSES:
+            say()
+            with suppress(TimeoutError):
+                wait_until(heard, "it to be heard", pause)
+                return
+        raise WrongError(f"{name} did not hear {word[:20]!r}, {len(word)} bytes, in {sum(PAUSES):g} s")
 
 
 def say(net: NvgreNet, name: str, address: str, word: bytes) -> None:

@@ -31,10 +31,21 @@ def test_a_data_plane_that_works_passes(dataplane: str) -> None:
     assert trial.tried(dataplane) == Verdict(Found.PASS)
 
 
-def test_a_leak_is_a_failure(leaky: Scenario) -> None:
+def test_a_leak_is_a_failure(leaky: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "PAUSES", [0.25, 0.5])
     found = trial.tried("ebpf", leaky)
-    assert found.found is Found.FAIL
-    assert "red" in found.reason
+    assert found == Verdict(Found.FAIL, "carries: red2 did not hear b'red to 10.0.0.2', 15 bytes, in 0.75 s")
+
+
+def test_who_hears_the_other_tenant_is_a_failure_though_everything_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    def carries_and_leaks(inboxes: trial.Inboxes) -> None:
+        carries(inboxes)
+        inboxes.hear("blue2", b"red", lambda: trial.say(inboxes.net, "blue1", "10.0.0.2", b"red"))
+
+    carries = trial.carries
+    monkeypatch.setattr(trial, "carries", carries_and_leaks)
+    found = trial.tried("ebpf")
+    assert found.reason.startswith("isolates: blue2 heard {b'red")
 
 
 @pytest.mark.parametrize("dataplane", PLANES)
