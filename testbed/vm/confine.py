@@ -103,7 +103,7 @@ def is_replaced(point: str, kind: str) -> bool:
 def confine(shared: str, devices: Sequence[str] = ()) -> None:
     """Makes this process's mounts read-only but for the folder `shared`; needs namespaces that it may change.
 
-    Of the machine's own devices, which nobody else's things may depend on, it keeps those that it is told.
+    Of the machine's own devices it keeps those that it is told.
     """
     kept = {path: Path(path).stat() for path in devices}
     for point, kind in reversed(mounts()):

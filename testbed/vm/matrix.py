@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -102,17 +103,19 @@ def _last_line(text: bytes) -> str:
 
 def read(kernel: str, said: bytes, dataplanes: Sequence[str], otherwise: Verdict) -> Column:
     """What a trial said; of data planes of which it said nothing, there is something else to say."""
-    entries = [json.loads(line) for line in said.splitlines()]
+    whole = [line for line in said.splitlines(keepends=True) if line.endswith(b"\n")]  # the last one may have been cut
+    entries = [json.loads(line) for line in whole]
     about: dict[str, Any] = next((entry for entry in entries if "release" in entry), {})
-    told = {
-        entry["dataplane"]: Verdict(Found(entry["found"]), entry["reason"]) for entry in entries if "dataplane" in entry
-    }
+    verdicts = [entry for entry in entries if "dataplane" in entry]
+    told = {entry["dataplane"]: Verdict(Found(entry["found"]), entry["reason"]) for entry in verdicts}
     release = str(about.get("release", "" if kernel in (THIS, UML) else kernel))
     return Column(kernel, release, about, {name: told.get(name, otherwise) for name in dataplanes})
 
 
 def columns(kernels: Sequence[str], limit: float, tell: Callable[[str], object]) -> list[Column]:
-    """Each kernel in turn; `tell` is told which one it is."""
+    """Each kernel in turn; `tell` is told which one it is. Raises MissingError if not root."""
+    if os.geteuid() != 0:
+        raise MissingError("networks and guests need root: use sudo")
     found = []
     for kernel in kernels:
         tell(kernel)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -28,6 +29,10 @@ def test_a_data_plane_of_which_a_trial_said_nothing_is_no_pass() -> None:
     assert found.cells == {"ebpf": Verdict(Found.PASS), "gretap": Verdict(Found.LACKS, "gretap: no"), "ovs": DIED}
 
 
+def test_a_line_that_was_cut_says_nothing() -> None:
+    assert matrix.read("6.1", SAID + b'{"dataplane": "ovs", "found": "pa', PLANES, DIED).cells["ovs"] == DIED
+
+
 def test_a_kernel_that_said_nothing_at_all_has_a_heading_too() -> None:
     assert matrix.read("6.12", b"", PLANES, DIED).heading == "QEMU 6.12"
     assert matrix.read("uml", b"", PLANES, DIED).heading == "User-Mode Linux"
@@ -50,6 +55,7 @@ def test_a_failure_counts_more_than_what_was_not_tried(found: list[Found], statu
 @pytest.fixture
 def _tried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels on which the same comes of data planes as above."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(matrix, "column", lambda kernel, _: matrix.read(kernel, SAID, PLANES, DIED))
 
 
@@ -68,6 +74,11 @@ def test_it_can_be_had_as_json() -> None:
     [column] = json.loads(said.out)
     assert column["kernel"] == "uml"
     assert column["cells"]["gretap"] == {"found": "lacks", "reason": "gretap: no"}
+
+
+def test_without_root_none_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert nvgre("vm", "matrix").status == 3
 
 
 def test_a_kernel_that_is_none_is_refused_before_any_is_tried() -> None:
