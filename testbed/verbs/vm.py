@@ -32,7 +32,7 @@ ENGINES = ("uml", "qemu")
 
 @click.group(short_help="The same in a guest with a stock kernel.")
 def command() -> None:
-    """Run something in a guest with a stock kernel: User-Mode Linux, a process that boots in two seconds.
+    """Run something in a guest with a stock kernel: User-Mode Linux, a process that boots in two seconds, or QEMU.
 
     The guest sees this machine's files, cannot change them, and is gone when its command ends.
     """

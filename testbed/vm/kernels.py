@@ -14,7 +14,7 @@ from testbed.vm import debian, image, initramfs
 from testbed.vm.compiled import compiled
 
 DEFAULT = "6.1"
-_INIT = Path(__file__).parent / "boot/init.c"
+INIT = Path(__file__).parent / "boot/init.c"
 _MODULES = Path("/lib/modules")
 
 
@@ -74,7 +74,7 @@ def of_file(path: Path) -> Kernel:
 
 def start(kernel: Kernel) -> Start:
     """What QEMU loads of a kernel, made now if it was not before. Raises BadInputError if none can be made."""
-    program = compiled(_INIT, "-static")
+    program = compiled(INIT, "-static")
     content, builtin = kernel.image.read_bytes(), (kernel.modules / "modules.builtin").read_bytes()
     dependencies = (kernel.modules / "modules.dep").read_bytes()
     digest = hashlib.sha256(b"".join([program.read_bytes(), content, builtin, dependencies])).hexdigest()[:12]

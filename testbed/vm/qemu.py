@@ -24,7 +24,7 @@ _EMULATES_CPUS = (10,)
 """The first version that several emulated CPUs are known to work with; 7.2 corrupts its guests' memory."""
 _FIRST_SLOT = 2
 """The first of a guest's slots that is free: Linux numbers ports by the order of their devices."""
-_PATIENCE = 20.0
+PATIENCE = 20.0
 """Seconds in which a guest must have come to life by KVM; an emulated one takes five."""
 _ALIVE = b"init: alive"
 _VERSION = re.compile(r"version (\d+)\.(\d+)")
@@ -162,7 +162,7 @@ def comes_to_life(job: Path, start: Start, accelerator: str) -> bool:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            timeout=_PATIENCE,
+            timeout=PATIENCE,
             check=False,
         )
         return _ALIVE in done.stdout

@@ -10,11 +10,15 @@ import platform
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from nvgre_node import namespace
 from nvgre_node.waiting import wait_until
+from testbed.vm import initramfs, kernels, qemu
+from testbed.vm.compiled import compiled
 from testbed.vm.job import INSIDE
 from testbed.vm.qemu import Qemu
 
@@ -83,3 +87,17 @@ def test_a_killed_launcher_takes_its_guest_with_it(guest: subprocess.Popen[bytes
     wait_until(lambda: is_there(run_id), "QEMU", PATIENCE)
     guest.kill()
     wait_until(lambda: not namespace.inhabitants(namespace.NAMED / f"{run_id}-guest"), "its processes to end", PATIENCE)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["as it is", "without its modules"])
+def test_a_guest_that_comes_to_life_is_told_from_one_that_does_not(
+    whole: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is how KVM is tried; here every instruction is emulated, since what KVM does depends on the machine."""
+    monkeypatch.setattr(qemu, "PATIENCE", PATIENCE)
+    start = kernels.start(kernels.find("6.1"))
+    if not whole:
+        without = tmp_path / "without.cpio"
+        without.write_bytes(initramfs.archive({"init": compiled(kernels.INIT, "-static").read_bytes()}))
+        start = replace(start, initramfs=without)
+    assert qemu.comes_to_life(tmp_path, start, qemu.EMULATED) == whole
