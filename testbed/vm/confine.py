@@ -12,6 +12,7 @@ import os
 import resource
 import stat
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -99,8 +100,12 @@ def is_replaced(point: str, kind: str) -> bool:
     return kind in KERNEL_MADE or f"{point}/".startswith(("/proc/", "/sys/", "/dev/"))
 
 
-def confine(shared: str) -> None:
-    """Makes this process's mounts read-only but for the folder `shared`; needs namespaces that it may change."""
+def confine(shared: str, devices: Sequence[str] = ()) -> None:
+    """Makes this process's mounts read-only but for the folder `shared`; needs namespaces that it may change.
+
+    Of the machine's own devices it keeps those that it is told.
+    """
+    kept = {path: Path(path).stat() for path in devices}
     for point, kind in reversed(mounts()):
         if is_replaced(point, kind):
             with suppress(OSError):  # hidden under another mount, and so out of reach already
@@ -112,6 +117,8 @@ def confine(shared: str) -> None:
     mount("dev", "/dev", "tmpfs", _MS_NOSUID, "mode=755")
     for name, minor in DEVICES.items():
         os.mknod(f"/dev/{name}", stat.S_IFCHR | 0o666, os.makedev(1, minor))
+    for path, found in kept.items():
+        os.mknod(path, found.st_mode, found.st_rdev)
     Path(MEMORY).mkdir()
 
 
@@ -132,13 +139,13 @@ def wait_for(child: int) -> int:
 
 
 def main() -> None:
-    """Confines itself and runs the program that its arguments name, after the folder that is to stay writable.
+    """Confines itself and runs the command after `--`; before it: the folder to stay writable, `--device=PATH`.
 
     Everything in the cell ends when this process does. The program is its child since a process 1 cannot end itself by
     a signal, which is how User-Mode Linux ends after a panic.
     """
-    shared, *command = sys.argv[1:]
-    confine(shared)
+    own, command = sys.argv[1 : sys.argv.index("--")], sys.argv[sys.argv.index("--") + 1 :]
+    confine(own[0], [option.removeprefix("--device=") for option in own[1:]])
     child = os.fork()
     if not child:
         become(command)

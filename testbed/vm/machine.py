@@ -97,6 +97,7 @@ def run(job: Job, engine: Engine, streams: Streams, limit: float | None = None, 
         raise MissingError("this is a guest already, and a guest runs no other")
     if reason := engine.missing():
         raise MissingError(reason)
+    engine.prepare()
     with uninterrupted():
         own = Run.create()
     try:
