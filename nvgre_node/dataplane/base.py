@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from ipaddress import IPv6Address
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from nvgre_node.dataplane.capability import Capability
-from nvgre_node.needs import Need
 from nvgre_node.policy import Address, LookupRecord, NvePolicy
+
+if TYPE_CHECKING:
+    from nvgre_node.needs import Need
 
 
 class Drop(IntEnum):

@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from nvgre_node import kernel
-from nvgre_node.dataplane import DATAPLANES
+from nvgre_node.dataplane import DATAPLANES, implementation
 from nvgre_node.dataplane.build import KERNEL_BTF
 from nvgre_node.errors import MissingError
 from nvgre_node.net import NvgreNet
@@ -27,8 +27,6 @@ from testbed.vm.verdict import Found, Verdict
 from topologies import Scenario, load
 
 SCENARIO = "two_hosts"
-NEEDS = {"gretap": "gretap"}
-"""What of `nvgre_node.kernel` a data plane cannot do without."""
 PAUSES = [2.0**power for power in range(-2, 7)]
 """Seconds to wait after each time that something is said."""
 _PORT = 7637
@@ -141,9 +139,8 @@ def fits(inboxes: Inboxes, scenario: Scenario) -> None:
 
 def lacking(dataplane: str) -> str:
     """What this kernel lacks that a data plane cannot do without; empty if nothing."""
-    need = NEEDS.get(dataplane)
-    why = kernel.lacks()[need] if need else ""
-    return f"{need}: {why}" if why else ""
+    absent = [need.name for need in implementation(dataplane).needs if not need.present()]
+    return "; ".join(f"{name}: {kernel.lacks()[name]}" if name in kernel.PROBES else name for name in absent)
 
 
 def tried(dataplane: str, scenario: Scenario | None = None) -> Verdict:

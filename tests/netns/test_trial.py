@@ -71,5 +71,5 @@ def test_what_the_machine_lacks_is_a_lack_with_its_reason(monkeypatch: pytest.Mo
 
 
 def test_what_the_kernel_lacks_is_asked_of_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "lacks", lambda: {"gretap": "no such thing"})
+    monkeypatch.setattr(kernel, "lacks", lambda: {"gretap": "no such thing", "ip6gretap": ""})
     assert trial.tried("gretap") == Verdict(Found.LACKS, "gretap: no such thing")

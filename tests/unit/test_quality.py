@@ -28,7 +28,7 @@ PURE = (
     "dataplane/base",
     "dataplane/capability",
     "dataplane/layouts",
-    "dataplane/ends",
+    "dataplane/tables",
     "dataplane/model/*",
     "dataplane/openvswitch/pipeline",
     "dataplane/openvswitch/flows",
