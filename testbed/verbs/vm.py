@@ -11,7 +11,7 @@ import click
 
 from experiments.runner import RESULTS
 from testbed.vm import machine, streams
-from testbed.vm.job import Job
+from testbed.vm.job import PIPES, TERMINAL, Job
 from testbed.vm.machine import MEMORY, LimitError
 from testbed.vm.uml import UserModeLinux
 
@@ -94,7 +94,7 @@ def boot(
 ) -> int:
     """Runs a command in a guest and returns its exit status."""
     folders = [RESULTS, *(path.resolve() for path in bring_back)]
-    job = Job(words, folder or Path.cwd(), folders, terminal=terminal)
+    job = Job(words, folder or Path.cwd(), folders, mode=TERMINAL if terminal else PIPES)
     with streams.terminal() if terminal else streams.pipes() as joined:
         try:
             return machine.run(job, ENGINES[engine](), joined, time_limit, memory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,5 +25,8 @@ class Engine(Protocol):
     def missing(self) -> str:
         """Why it cannot be used on this machine, with the remedy; empty if it can."""
 
-    def command(self, job: Path, channels: Channels, memory: int) -> list[str]:
-        """The command that runs a guest with `memory` MiB for the job in a folder; the kernel's log is its output."""
+    def command(self, job: Path, channels: Channels, memory: int, nics: Sequence[str] = ()) -> list[str]:
+        """The command that runs a guest with `memory` MiB for the job in a folder; the kernel's log is its output.
+
+        `nics` are network interfaces of its own, in the engine's words.
+        """

@@ -8,10 +8,12 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from nvgre_node.dataplane.build import OUTPUT
 from nvgre_node.errors import MissingError
+from testbed.vm.confine import KEPT, RAW
 from testbed.vm.engine import Channels
 
 KERNEL = "linux.uml"
@@ -33,17 +35,18 @@ class UserModeLinux:
             return "User-Mode Linux is missing (Debian: apt-get install user-mode-linux)"
         return ""
 
-    def command(self, job: Path, channels: Channels, memory: int) -> list[str]:
-        """The command that runs a guest, confined to its job's folder."""
+    def command(self, job: Path, channels: Channels, memory: int, nics: Sequence[str] = ()) -> list[str]:
+        """The command that runs a guest, confined to its job's folder. `nics`: options of `vec0`, `vec1`, ..."""
         stdin = "null" if channels.stdin is None else f"fd:{channels.stdin}"
         kernel = [
             *(KERNEL, "umid=guest", "uml_dir=/dev/", f"mem={memory}M"),
             *("root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", f"init={job}/guest/uml.sh"),
             *("con=null", "con0=null,fd:1", f"con1={stdin},fd:{channels.out}", f"con2=null,fd:{channels.err}"),
             *("quiet", "panic=-1", "noreboot", f"JOB={job}", f"MODULES={MODULES}"),
+            *(f"vec{number}:{options}" for number, options in enumerate(nics)),
         ]
         cell = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--propagation", "private"]
-        confined = [sys.executable, "-m", "testbed.vm.confine", str(job), "env", f"LD_PRELOAD={shim()}"]
+        confined = [sys.executable, "-m", "testbed.vm.confine", RAW if nics else KEPT, str(job), "env", f"LD_PRELOAD={shim()}"]
         return [*cell, *confined, *kernel]
 
 

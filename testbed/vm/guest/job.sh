@@ -23,7 +23,7 @@ terminal)
     run --ctty <"$out" >"$out" 2>&1 || :
     end_all_but
     ;;
-pipes) # the command must not take its output for a terminal
+pipes | dialogue) # the command must not take its output for a terminal
     stty -F "$out" raw -echo
     stty -F "$err" raw -echo
     mkfifo /run/out /run/err
@@ -31,7 +31,8 @@ pipes) # the command must not take its output for a terminal
     copies=$!
     cat /run/err >"$err" &
     copies="$copies $!"
-    run </dev/null >/run/out 2>/run/err || :
+    [ "$mode" = dialogue ] && input=$out || input=/dev/null
+    run <"$input" >/run/out 2>/run/err || :
     end_all_but "$copies"
     # shellcheck disable=SC2086 # a list of words
     wait $copies
