@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from experiments.interop.stations import Here, Interface
+from experiments.interop.stations import Here, Interface, packed, unpacked
 from nvgre_node.namespace import netlink, set_sysctl
 
 _IFA_F_NODAD = 0x02
@@ -25,8 +25,8 @@ class Agent:
         self._orders: dict[str, Callable[..., Any]] = {
             "settle": self._settle,
             "ping": lambda address: self._station.ping(address),
-            "say": lambda frames: self._station.say([bytes.fromhex(frame) for frame in frames]),
-            "hear": lambda milliseconds: [frame.hex() for frame in self._station.hear(milliseconds)],
+            "say": lambda frames: self._station.say(unpacked(frames)),
+            "hear": lambda milliseconds: packed(self._station.hear(milliseconds)),
             "serve": lambda address: self._serving.enter_context(self._station.serve(address)),
             "serve_no_more": self._serving.close,
             "stream": lambda address, seconds, segment: self._station.stream(address, seconds, segment),

@@ -82,7 +82,7 @@ def uml(site: Site, bench: Workbench | None) -> Iterator[Station]:
     """A guest whose NIC speaks GRE from this host's namespace; in it is the tenant."""
     if bench is None:
         raise PartyError("there is nobody to boot a guest")
-    ends = f"src={site.own},dst={site.other}" + (",v6=true" if site.own.version == 6 else "")
+    ends = f"src={site.own},dst={site.other}" + (",v6=1" if site.own.version == 6 else "")
     nic = f"transport=gre,{ends},tx_key={site.key},rx_key={site.key},depth=128,mtu={site.limit}"
     with bench.talk([sys.executable, "-m", _AGENT], site.host.run.namespace(site.host.name), nic) as dialogue:
         station = Remote(dialogue)
