@@ -8,17 +8,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.base import Context, Experiment, Progress
+from experiments.base import Context, Experiment, Progress, Workbench
 from experiments.manifest import finish, manifest
 from experiments.store import Run
+from nvgre_node.dataplane import DATAPLANES
 from topologies import Scenario
 from topologies.target import Target
 
-EXPERIMENTS = ("isolation", "mtu", "throughput", "ecmp", "conformance")
+EXPERIMENTS = ("isolation", "mtu", "throughput", "ecmp", "interop", "conformance")
 """The experiments there are; each is a module of this package, or a package in it."""
+
+TOGETHER = frozenset({"interop"})
+"""Those that are about all data planes at once, and run once."""
 
 RESULTS = Path(__file__).parents[1] / "results"
 """Where runs are written unless told otherwise."""
+
+EVERYBODY = "each with each"
+"""What stands in place of a data plane where all are meant."""
 
 FOREIGN = "foreign"
 """What the data plane of a target is called."""
@@ -41,6 +48,8 @@ class Plan:
     out: Path = RESULTS
     arguments: Sequence[str] = ()
     target: Target | None = None
+    together: Sequence[str] = tuple(DATAPLANES)
+    """The data planes of experiments that are about all of them."""
 
 
 def experiment(name: str) -> Experiment:
@@ -49,7 +58,7 @@ def experiment(name: str) -> Experiment:
     return found
 
 
-def conduct(plan: Plan, progress: Callable[[str, str], Progress]) -> Run:
+def conduct(plan: Plan, progress: Callable[[str, str], Progress], workbench: Workbench | None = None) -> Run:
     """Runs the plan, writes the run and its report. `progress` makes a listener per experiment and data plane."""
     scenario = plan.scenario
     mtus = {"underlay": scenario.fabric.mtu, "tenant": scenario.tenant_mtu}
@@ -59,8 +68,9 @@ def conduct(plan: Plan, progress: Callable[[str, str], Progress]) -> Run:
     run = Run.create(plan.out, plan.experiments, noted, scenario.path.read_text())
     try:
         for name in plan.experiments:
-            for dataplane in plan.dataplanes:
-                context = Context(scenario, dataplane, progress(name, dataplane), plan.quick, plan.seed, plan.target)
+            for dataplane in (EVERYBODY,) if name in TOGETHER else plan.dataplanes:
+                listener, own = progress(name, dataplane), (tuple(plan.together), workbench)
+                context = Context(scenario, dataplane, listener, plan.quick, plan.seed, plan.target, *own)
                 run.add(experiment(name)(context))
                 run.save()
     finally:

@@ -18,6 +18,7 @@ from experiments.store import Run
 from nvgre_node.errors import MissingError
 from testbed import tables
 from testbed.features import missing_for, missing_for_a_target
+from testbed.workbench import Guests
 
 _COLOURS = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.SKIP: "yellow"}
 _SHOWN = 3
@@ -28,7 +29,7 @@ def carry_out(plan: Plan, as_json: bool) -> int:
     if missing := missing_for_a_target() if plan.target else missing_for([*plan.dataplanes, *plan.experiments]):
         raise MissingError(missing)
     with progress_bars() as bars:
-        run = conduct(plan, bars)
+        run = conduct(plan, bars, Guests())
     if as_json:
         click.echo(json.dumps({"run": str(run.folder), **_with_samples(run)}, indent=2))
     else:

@@ -16,7 +16,7 @@ class ThirdParty(StrEnum):
     BY_HAND = "gretap by hand"
     """Linux, as its manual pages have it: a `gretap` device with a key, and a bridge; none of our `gretap` code."""
     UML = "UML vec0"
-    """The network driver of User-Mode Linux, which speaks Ethernet over GRE: the guest is the tenant, and its NIC the NVE."""
+    """The network driver of User-Mode Linux speaks Ethernet over GRE: the guest is the tenant, and its NIC the NVE."""
     SCAPY = "Scapy"
     """Scapy's layers on a raw socket: packets that it builds and reads, ARP and ICMP answered."""
 
@@ -28,7 +28,7 @@ DECLARED = {
         {Capability.NO_FLOW_IDS, Capability.FLOW_IDS, Capability.EVERY_FLOW_ID, Capability.OUTER_IPV6}
     ),
 }
-"""What third parties can do, of what matters here. A key is a key to Linux and its User-Mode port: all 32 bits count."""
+"""What third parties can do, of what matters here. To Linux a key is a key, in User-Mode Linux too: 32 bits count."""
 
 TOO_SLOW = {
     "model": "the model is there to be read, and too slow to compare",

@@ -86,9 +86,7 @@ def reduced(scenario: Scenario) -> Scenario:
         raise BadInputError(
             f"{scenario.name} has no two VMs with IPv4 in one virtual subnet on different provider hosts"
         )
-    plain = [
-        replace(vm, pa=None, record=RecordType.STATIC, acl=(), leg=None, behind=None) for vm in found[0]
-    ]
+    plain = [replace(vm, pa=None, record=RecordType.STATIC, acl=(), leg=None, behind=None) for vm in found[0]]
     hosts = {vm.host for vm in plain}
     pas = {vm.host: scenario.policy.pa_of(vm) for vm in found[0]}
     others = {nve.host for nve in scenario.policy.nves} - hosts

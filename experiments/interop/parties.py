@@ -148,7 +148,9 @@ class ScapyPeer:
             return ether / IPv6(src=frame[ICMPv6ND_NS].tgt, dst=frame[IPv6].src, hlim=255) / said
         if ICMP in frame and frame[ICMP].type == 8 and frame[IP].dst in own:
             echo = frame[ICMP]
-            return ether / IP(src=frame[IP].dst, dst=frame[IP].src) / ICMP(type=0, id=echo.id, seq=echo.seq) / echo.payload
+            return (
+                ether / IP(src=frame[IP].dst, dst=frame[IP].src) / ICMP(type=0, id=echo.id, seq=echo.seq) / echo.payload
+            )
         if ICMPv6EchoRequest in frame and frame[IPv6].dst in own:
             asked = frame[ICMPv6EchoRequest]
             reply = ICMPv6EchoReply(id=asked.id, seq=asked.seq, data=asked.data)
@@ -178,7 +180,9 @@ class ScapyPeer:
         source = vm.ca(ip_address(address).version)
         question: Any = Ether(src=vm.mac, dst=BROADCAST) / ARP(hwsrc=vm.mac, psrc=str(source), pdst=address)
         for _ in range(_ECHOES):
-            if told := self._until(question, lambda said: ARP in said and said[ARP].op == 2 and said[ARP].psrc == address):
+            if told := self._until(
+                question, lambda said: ARP in said and said[ARP].op == 2 and said[ARP].psrc == address
+            ):
                 echo = Ether(src=vm.mac, dst=told[ARP].hwsrc) / IP(src=str(source), dst=address) / ICMP(id=1, seq=1)
                 return self._until(echo, lambda said: ICMP in said and said[ICMP].type == 0) is not None
         return False

@@ -92,6 +92,11 @@ class Row:
         )
 
     @property
+    def clause(self) -> str:
+        """Where what is expected comes from."""
+        return Tried(self.tried).clause if self.tried in set(Tried) else ""
+
+    @property
     def holds(self) -> bool:
         """Whether it is as expected."""
         return self.expected == self.observed

@@ -70,4 +70,6 @@ def command(
         _refuse_what_a_target_excludes(names)
         of = load_target(target)
         return carry_out(Plan(names, of.scenario, (FOREIGN,), quick, seed, out, sys.argv[1:], of), as_json)
-    return carry_out(Plan(names, load(scenario), dataplanes, quick, seed, out, sys.argv[1:]), as_json)
+    given = click.get_current_context().get_parameter_source("dataplanes") is not ParameterSource.DEFAULT
+    together = {"together": dataplanes} if given else {}
+    return carry_out(Plan(names, load(scenario), dataplanes, quick, seed, out, sys.argv[1:], **together), as_json)

@@ -133,9 +133,7 @@ def started(
 
 
 @contextmanager
-def _process(
-    own: Run, command: list[str], ends: list[FileIO], place: Path | None
-) -> Iterator[subprocess.Popen[bytes]]:
+def _process(own: Run, command: list[str], ends: list[FileIO], place: Path | None) -> Iterator[subprocess.Popen[bytes]]:
     """The guest's process, in a session and a network namespace of its own, by which the run finds all of it.
 
     In somebody else's namespace it is that one's owner who finds it.

@@ -46,7 +46,15 @@ class UserModeLinux:
             *(f"vec{number}:{options}" for number, options in enumerate(nics)),
         ]
         cell = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--propagation", "private"]
-        confined = [sys.executable, "-m", "testbed.vm.confine", RAW if nics else KEPT, str(job), "env", f"LD_PRELOAD={shim()}"]
+        confined = [
+            sys.executable,
+            "-m",
+            "testbed.vm.confine",
+            RAW if nics else KEPT,
+            str(job),
+            "env",
+            f"LD_PRELOAD={shim()}",
+        ]
         return [*cell, *confined, *kernel]
 
 

@@ -1,0 +1,61 @@
+"""Tries pairs one after the other, here: builds the network of each setting and observes it. Needs root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from pyroute2.netlink.exceptions import NetlinkError
+
+from experiments.base import Workbench
+from experiments.interop.ends import Pair, end
+from experiments.interop.network import Setting, meeting
+from experiments.interop.observing import observe
+from experiments.interop.parties import PartyError
+from experiments.interop.rows import SET_UP, UP, Row
+from nvgre_node.errors import BadInputError, MissingError
+from topologies import Scenario
+
+TRYING = "trying "
+"""How a line begins by which a guest says what it tries."""
+Told = Callable[[str], None]
+"""Called with what is tried next."""
+
+
+@dataclass(frozen=True)
+class Tour:
+    """What is tried of each pair: over which outer IP versions, with streams of so many seconds (0: none)."""
+
+    versions: tuple[int, ...]
+    seconds: int
+
+
+QUICK, FULL = Tour((4,), 1), Tour((4, 6), 2)
+
+
+def try_pairs(
+    scenario: Scenario, pairs: Sequence[tuple[str, str]], tour: Tour, bench: Workbench | None, told: Told
+) -> Iterator[Row]:
+    """Everything of these pairs; `scenario` is a reduced one."""
+    for left, right in pairs:
+        pair = Pair(end(left), end(right))
+        for version in tour.versions:
+            for number, mode in enumerate(pair.modes):
+                setting = Setting(version, mode)
+                told(f"{pair}, {setting}")
+                yield from _try(scenario, pair, setting, tour.seconds, bench, in_full=number == 0)
+
+
+def _try(
+    scenario: Scenario, pair: Pair, setting: Setting, seconds: int, bench: Workbench | None, *, in_full: bool
+) -> Iterator[Row]:
+    """Everything of a pair in one setting; why there is nothing where a declaration or the machine stands against it."""
+    nothing = Row(pair.left.name, pair.right.name, f"IPv{setting.version}", str(setting.flow_ids))
+    try:
+        with meeting(scenario, pair, setting, bench) as of:
+            yield from observe(of, seconds, in_full=in_full)
+    except (BadInputError, MissingError) as error:  # declared, or this machine's
+        yield replace(nothing, reason=str(error))
+    except (PartyError, NetlinkError, OSError, RuntimeError) as error:  # it could have been: that is a finding
+        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        yield replace(nothing, tried=SET_UP, expected=UP, observed=said)
