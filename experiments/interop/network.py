@@ -74,7 +74,7 @@ class Meeting:
 
 
 def reduced(scenario: Scenario) -> Scenario:
-    """Of a scenario two provider hosts with one VM each, in one virtual subnet, and the fabric; no choice is made there.
+    """Of a scenario two provider hosts with one VM each, in one virtual subnet, and the fabric, without any choice.
 
     A third party knows of none of the choices that a scenario may make.
 

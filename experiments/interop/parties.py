@@ -1,4 +1,4 @@
-"""Third parties at their end: what each needs to be started in a provider host's namespace, and the tenant behind it."""
+"""Third parties at their end: how each is started in a provider host's namespace, and the tenant behind it."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def try_pairs(
 def _try(
     scenario: Scenario, pair: Pair, setting: Setting, seconds: int, bench: Workbench | None, *, in_full: bool
 ) -> Iterator[Row]:
-    """Everything of a pair in one setting; why there is nothing where a declaration or the machine stands against it."""
+    """Everything of a pair in one setting; or why there is nothing, by a declaration or the machine."""
     nothing = Row(pair.left.name, pair.right.name, f"IPv{setting.version}", str(setting.flow_ids))
     try:
         with meeting(scenario, pair, setting, bench) as of:

@@ -84,7 +84,7 @@ def _rows(samples: Sequence[Sample]) -> list[Row]:
 def _draw_cell(axes: Axes, left: int, top: int, cell: Cell, columns: int) -> None:
     look = _LOOKS[cell.state]
     axes.add_patch(Rectangle((left + 0.02, top + 0.03), 0.96, 0.94, facecolor=look.fill, edgecolor="none"))
-    head = _WORDS[cell.state] + (" (guest)" if cell.guest else "")
+    head = _WORDS.get(cell.state, str(cell.state)) + (" (guest)" if cell.guest else "")
     axes.text(left + 0.5, top + 0.2, head, ha="center", va="center", fontsize=14, fontweight="bold", color=look.ink)
     width = int((style.WIDTH - 2) / columns * 9)
     lines = [part for line in cell.lines for part in textwrap.wrap(line, width)]

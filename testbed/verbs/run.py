@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,5 +72,5 @@ def command(
         of = load_target(target)
         return carry_out(Plan(names, of.scenario, (FOREIGN,), quick, seed, out, sys.argv[1:], of), as_json)
     given = click.get_current_context().get_parameter_source("dataplanes") is not ParameterSource.DEFAULT
-    together = {"together": dataplanes} if given else {}
-    return carry_out(Plan(names, load(scenario), dataplanes, quick, seed, out, sys.argv[1:], **together), as_json)
+    plan = Plan(names, load(scenario), dataplanes, quick, seed, out, sys.argv[1:])
+    return carry_out(replace(plan, together=dataplanes) if given else plan, as_json)
