@@ -48,7 +48,7 @@ FEATURES = (
     Feature("ovs-vswitchd", "ovs", _program("ovs-vswitchd"), "apt-get install openvswitch-switch"),
     Feature("mnexec", "every network", _program("mnexec"), "apt-get install mininet"),
     Feature("ip", "every network", _program("ip"), "apt-get install iproute2"),
-    Feature("iperf3", "throughput", _program("iperf3"), "apt-get install iperf3"),
+    Feature("iperf3", "throughput, interop", _program("iperf3"), "apt-get install iperf3"),
     Feature("ethtool", "throughput, model, ovs", _program("ethtool"), "apt-get install ethtool"),
     Feature("nft", "ecmp, conformance, multipath: key, gateways", _program("nft"), "apt-get install nftables"),
     Feature("wg", "site_to_site", _program("wg"), "apt-get install wireguard-tools"),

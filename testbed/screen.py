@@ -9,9 +9,13 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from experiments import schema
+from experiments.interop import matrix
+from experiments.interop.matrix import Cell, State
+from experiments.interop.rows import row_of
 from experiments.results import Measurement, Outcome, Verdict
 from experiments.runner import Plan, conduct
 from experiments.store import Run
@@ -74,9 +78,33 @@ def show(run: Run) -> None:
         made.add_row(outcome.experiment, outcome.dataplane, verdict, checks, "\n".join(_key_figures(outcome)))
     tables.show(made)
     for outcome in run.outcomes:
+        if outcome.experiment == "interop" and outcome.samples:
+            show_matrix(outcome)
+    for outcome in run.outcomes:
         if outcome.reason:
             click.echo(f"{outcome.experiment}: {outcome.reason}")
     click.echo(f"Report: {run.folder / 'report.html'}")
+
+
+_STYLES = {State.ANY: "bold green", State.ZERO: "bold yellow", State.WRONG: "bold red", State.EMPTY: "dim"}
+
+
+def show_matrix(outcome: Outcome) -> None:
+    """Prints who understands whom: a line for each end, a column for each data plane."""
+    found = matrix.table([row_of(sample) for sample in outcome.samples])
+    made = tables.table("", *found.columns, title="who with whom")
+    for name, cells in found.lines:
+        made.add_row(name, *map(_cell, cells), end_section=True)
+    tables.show(made)
+    for remark in found.remarks:
+        click.echo(remark)
+
+
+def _cell(cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    place = " (guest)" if cell.guest else ""
+    return "\n".join([f"[{_STYLES[cell.state]}]{cell.state}{place}[/]", *map(escape, cell.lines)])
 
 
 def _key_figures(outcome: Outcome) -> list[str]:

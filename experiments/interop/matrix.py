@@ -118,6 +118,23 @@ def axes(found: Cells) -> tuple[list[str], list[str]]:
     return list(dict.fromkeys([*columns, *(right for _, right in found)])), columns
 
 
+@dataclass(frozen=True)
+class Table:
+    """The matrix as a table: a line per right end, a cell per left one, or None; and what is to be said below."""
+
+    columns: tuple[str, ...]
+    lines: tuple[tuple[str, tuple[Cell | None, ...]], ...]
+    remarks: tuple[str, ...]
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """The matrix of these rows."""
+    found = cells(rows)
+    names, columns = axes(found)
+    lines = tuple((name, tuple(found.get((column, name)) for column in columns)) for name in names)
+    return Table(tuple(columns), lines, tuple(f"No speed: {reason}." for reason in no_stream(rows)))
+
+
 def headline(rows: Sequence[Row]) -> str:
     """The result in words."""
     found = list(cells(rows).items())
