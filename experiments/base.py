@@ -40,7 +40,8 @@ class Workbench(Protocol):
         """Runs a command in a guest and returns what it printed; `said` gets each line of its error output.
 
         Raises:
-            MissingError: there can be no guest, or the command failed.
+            MissingError: there can be no guest, or it ended first.
+            RuntimeError: the command failed, or took too long.
         """
 
     def talk(self, words: Sequence[str], place: Path, nic: str) -> AbstractContextManager[Dialogue]:

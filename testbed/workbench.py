@@ -11,12 +11,12 @@ from pathlib import Path
 from experiments.base import Dialogue
 from experiments.interop.ends import ThirdParty
 from nvgre_node.dataplane import DATAPLANES
-from nvgre_node.errors import MissingError
 from testbed import kernel
 from testbed.features import missing_for
 from testbed.vm import machine, streams
 from testbed.vm.dialogue import dialogue
 from testbed.vm.job import INSIDE, Job
+from testbed.vm.machine import LimitError
 from testbed.vm.uml import UserModeLinux
 
 PROJECT = Path(__file__).parents[1]
@@ -58,10 +58,13 @@ class Guests:
     def in_guest(self, words: Sequence[str], said: Callable[[str], None]) -> str:
         """Runs a command in a guest and returns what it printed; `said` gets each line of its error output."""
         printed, lines = bytearray(), _Lines(said)
-        with streams.pipes(printed.extend, lines) as joined:
-            status = machine.run(Job(words, PROJECT), self._engine, joined, _LIMIT_SECONDS)
+        try:
+            with streams.pipes(printed.extend, lines) as joined:
+                status = machine.run(Job(words, PROJECT), self._engine, joined, _LIMIT_SECONDS)
+        except LimitError as error:
+            raise RuntimeError(str(error)) from error
         if status:
-            raise MissingError(f"in a guest, {words[0]} ended with {status}: {lines.last()}")
+            raise RuntimeError(f"in a guest, {' '.join(words[:3])} ended with {status}: {lines.last()}")
         return printed.decode()
 
     @contextmanager

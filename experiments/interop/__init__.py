@@ -11,7 +11,7 @@ from experiments.base import Context, Workbench
 from experiments.interop import ends
 from experiments.interop.matrix import WITHOUT_GUESTS, Place, State, cells, place_of
 from experiments.interop.network import reduced
-from experiments.interop.rows import Row, row_of
+from experiments.interop.rows import SET_UP, UP, Row, row_of
 from experiments.interop.trying import FULL, QUICK, TRYING, try_pairs
 from experiments.results import Check, Measurement, Outcome
 from nvgre_node.errors import MissingError
@@ -21,11 +21,11 @@ _GUEST = "experiments.interop.guest"
 
 
 class Unaided:
-    """A machine of which nothing is known, and that has no guests: whoever cannot be an end will say so."""
+    """A machine of which nothing is known but that it makes networks, and that has no guests."""
 
     def lacks(self, end: str) -> str:
-        """What is not a data plane may need a guest."""
-        return WITHOUT_GUESTS if end in {ends.ThirdParty.BY_HAND, ends.ThirdParty.UML} else ""
+        """What may need another kernel."""
+        return WITHOUT_GUESTS if end == ends.ThirdParty.UML or end.startswith("gretap") else ""
 
     def guests_lack(self, _end: str) -> str:
         """There are none."""
@@ -110,13 +110,13 @@ def _placed(rows: Iterator[Row], place: Place) -> Iterator[Row]:
 def _in_guest(
     context: Context, pairs: Sequence[tuple[str, str]], bench: Workbench, told: Callable[[str], None]
 ) -> Iterator[Row]:
-    """The rows of these pairs, tried in a guest; where that fails, why."""
+    """The rows of these pairs, tried in a guest; that it could not be is a finding."""
     context.progress(0, 1, "booting a guest")
     asked = json.dumps({"scenario": str(context.scenario.path.resolve()), "quick": context.quick, "pairs": pairs})
     try:
         said = bench.in_guest([sys.executable, "-m", _GUEST, asked], lambda line: _tell(line, told))
-    except MissingError as error:
-        yield from (Row(*pair, "", "", reason=str(error)) for pair in pairs)
+    except (MissingError, RuntimeError) as error:
+        yield from (Row(*pair, "", "", SET_UP, expected=UP, observed=str(error)) for pair in pairs)
         return
     yield from map(row_of, json.loads(said))
 
