@@ -41,7 +41,7 @@ def place_of(pair: tuple[str, str], machines: Machines) -> tuple[Place, str]:
     if not guest:
         return Place.GUEST, ""
     said = [f"{end}: {why}" for end, why in here.items()]
-    said += [f"in a guest, {end}: {why}" for end, why in guest.items() if why != here.get(end)]
+    said += [f"in a guest, {end}: {why}" for end, why in guest.items() if why not in here.values()]
     return Place.NOWHERE, "; ".join(said)
 
 
