@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import base64
 import json
+import select
 import subprocess
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from experiments import iperf
-from experiments.base import Dialogue
-from experiments.watch import Located, Spot, Watch, packet_socket
+from nvgre_node.packet import packet_socket, receive
+
+if TYPE_CHECKING:  # a guest takes its time to import what it does not need
+    from experiments.base import Dialogue
 
 PORT = 5201
-_ECHOES, _ECHO_SECONDS = 3, 1
+_ECHO_SECONDS = 2
 _PATIENCE_SECONDS = 60.0
 
 
@@ -41,8 +44,11 @@ class Station(Protocol):
         """Gigabits per second of one TCP stream to a server; 0 where none came about."""
 
 
-class Machine(iperf.Machine, Located, Protocol):
+class Machine(iperf.Machine, Protocol):
     """Where a tenant is, and its programs run."""
+
+    def inside(self) -> AbstractContextManager[None]:
+        """The calling thread works in its network namespace until the block ends."""
 
 
 @dataclass(frozen=True)
@@ -71,41 +77,45 @@ class Interface:
     streams = True
 
     def __init__(self, machine: Machine, interface: str) -> None:
-        self._machine, self._spot = machine, Spot(machine, interface)
-        self._stack = ExitStack()
+        self._machine, self._interface = machine, interface
 
     def __enter__(self) -> Self:
-        self._watch = self._stack.enter_context(Watch([self._spot]))
-        self._mouth = self._stack.enter_context(packet_socket(self._spot))
+        with self._machine.inside():
+            self._socket = packet_socket(self._interface)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        self._socket.close()
 
     def ping(self, address: str) -> bool:
         """As Linux's `ping` says."""
-        command = ["ping", "-n", "-c", str(_ECHOES), "-i", "0.2", "-W", str(_ECHO_SECONDS), address]
+        command = ["ping", "-n", "-c", "1", "-i", "0.2", "-w", str(_ECHO_SECONDS), address]  # until one is answered
         return self._machine.run_process(command).returncode == 0
 
     def say(self, frames: Sequence[bytes]) -> None:
         """Sends frames as they are."""
         for frame in frames:
             try:
-                self._mouth.send(frame)
+                self._socket.send(frame)
             except OSError as error:
                 if error.errno != _TOO_LONG:
                     raise
 
     def hear(self, milliseconds: float) -> list[bytes]:
         """The frames that came."""
-        return [sighting.frame for sighting in self._watch.heard(milliseconds)]
+        found: list[bytes] = []
+        select.select([self._socket], [], [], milliseconds / 1000)
+        with suppress(BlockingIOError):
+            while True:
+                found.append(receive(self._socket))
+        return found
 
     @contextmanager
     def serve(self, address: str) -> Iterator[None]:
         """An iperf3 server."""
         with iperf.server(self._machine, address, PORT):
             yield
-        self._watch.heard(0)  # its packets are nobody's business
+        self.hear(0)  # its packets are nobody's business
 
     def stream(self, address: str, seconds: int, segment: int) -> float:
         """One TCP stream."""
@@ -114,7 +124,7 @@ class Interface:
         except iperf.NoStreamError:
             return 0.0
         finally:
-            self._watch.heard(0)
+            self.hear(0)
 
 
 _TOO_LONG = 90  # EMSGSIZE

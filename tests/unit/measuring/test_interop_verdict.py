@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import interop
 from experiments.base import Context
-from experiments.interop import ends, matrix
+from experiments.interop import conducting, ends, matrix
 from experiments.interop.ends import End, FlowIds, Pair, ThirdParty, end
 from experiments.interop.matrix import Place, State, cells, place_of, table
 from experiments.interop.network import Setting, reduced, scenario_of
@@ -107,9 +106,9 @@ def test_what_neither_can_do_has_both_reasons() -> None:
 
 
 def test_without_a_workbench_what_may_need_a_guest_is_not_tried() -> None:
-    where, why = place_of(("ebpf", ThirdParty.UML), interop.Unaided())
+    where, why = place_of(("ebpf", ThirdParty.UML), conducting.Unaided())
     assert (where, why) == (Place.NOWHERE, f"{ThirdParty.UML}: {matrix.WITHOUT_GUESTS}")
-    assert place_of(("ebpf", ThirdParty.SCAPY), interop.Unaided()) == (Place.HERE, "")
+    assert place_of(("ebpf", ThirdParty.SCAPY), conducting.Unaided()) == (Place.HERE, "")
 
 
 # The verdict, and the matrix.
@@ -128,7 +127,7 @@ def seen(pair: Pair, *, but: dict[Tried, str] | None = None) -> list[Row]:
 
 
 def outcome(rows: list[Row]) -> Outcome:
-    return interop.outcome(Context(load("two_hosts"), "each with each", lambda *_: None), rows)
+    return conducting.outcome(Context(load("two_hosts"), "each with each", lambda *_: None), rows)
 
 
 def test_what_is_as_declared_passes_and_known_differences_are_no_failures() -> None:
