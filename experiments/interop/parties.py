@@ -21,6 +21,7 @@ from experiments.base import Workbench
 from experiments.interop.ends import FlowIds, ThirdParty
 from experiments.interop.stations import Interface, Remote, Station
 from experiments.probes import BROADCAST
+from nvgre_node.choices import TTL_DEFAULT
 from nvgre_node.node import NamespacedNode, TenantVM
 from nvgre_node.policy import Address, Vm
 from nvgre_node.waiting import wait_until
@@ -66,10 +67,13 @@ def _type(host: NamespacedNode, command: str) -> None:
 
 @contextmanager
 def by_hand(site: Site, _bench: Workbench | None) -> Iterator[Station]:
-    """A gretap device and a bridge; both go with the namespace."""
+    """A gretap device and a bridge; both go with the namespace.
+
+    Without `ttl` the device copies the inner one, and multicast of TTL 1 dies at the first router of the underlay.
+    """
     v6 = site.own.version == 6
     kind, more = ("ip6gretap", " encaplimit none") if v6 else ("gretap", "")
-    made = f"ip link add {_DEVICE} type {kind} local {site.own} remote {site.other} key {site.key}{more}"
+    made = f"ip link add {_DEVICE} type {kind} local {site.own} remote {site.other} key {site.key} ttl {TTL_DEFAULT}{more}"
     bridged = [f"ip link set {name} master {_BRIDGE} up" for name in (_DEVICE, site.vm.name)]
     for command in (made, f"ip link add {_BRIDGE} type bridge", *bridged, f"ip link set {_BRIDGE} up"):
         _type(site.host, command)
