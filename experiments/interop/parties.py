@@ -73,7 +73,8 @@ def by_hand(site: Site, _bench: Workbench | None) -> Iterator[Station]:
     """
     v6 = site.own.version == 6
     kind, more = ("ip6gretap", " encaplimit none") if v6 else ("gretap", "")
-    made = f"ip link add {_DEVICE} type {kind} local {site.own} remote {site.other} key {site.key} ttl {TTL_DEFAULT}{more}"
+    told = f"local {site.own} remote {site.other} key {site.key} ttl {TTL_DEFAULT}{more}"
+    made = f"ip link add {_DEVICE} type {kind} {told}"
     bridged = [f"ip link set {name} master {_BRIDGE} up" for name in (_DEVICE, site.vm.name)]
     for command in (made, f"ip link add {_BRIDGE} type bridge", *bridged, f"ip link set {_BRIDGE} up"):
         _type(site.host, command)

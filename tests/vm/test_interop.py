@@ -19,14 +19,15 @@ from experiments.interop.trying import Tour, try_pairs
 from topologies import load
 
 
-def tried(*left: str) -> list[Row]:
-    """What comes of data planes with gretap by hand, over IPv4 and IPv6."""
-    pairs = [(name, str(ThirdParty.BY_HAND)) for name in left]
-    return list(try_pairs(reduced(load("two_hosts")), pairs, Tour((4, 6), 0), None, lambda _: None))
+def tried(left: str, version: int = 4) -> list[Row]:
+    """What comes of a data plane with gretap by hand; a router is between them."""
+    pair = left, str(ThirdParty.BY_HAND)
+    return list(try_pairs(reduced(load("contoso_fabrikam")), [pair], Tour((version,), 0), None, lambda _: None))
 
 
-def test_gretap_by_hand_understands_ours_with_flow_id_0_and_not_with_others() -> None:
-    rows = tried("ebpf", "ovs")
+@pytest.mark.parametrize(("left", "version"), [("ebpf", 6), ("ovs", 4)])
+def test_gretap_by_hand_understands_ours_with_flow_id_0_and_not_with_others(left: str, version: int) -> None:
+    rows = tried(left, version)
     assert [(row.left, row.outer, row.tried, row.observed) for row in rows if not row.holds] == []
     assert {cell.state for cell in cells(rows).values()} == {State.ZERO}
     pings = {(row.flow_ids, row.observed) for row in rows if row.tried == Tried.PING}
@@ -40,6 +41,6 @@ def test_with_another_key_nothing_comes_through(monkeypatch: pytest.MonkeyPatch)
             yield station
 
     monkeypatch.setitem(PARTIES, ThirdParty.BY_HAND, mistyped)
-    rows = tried("ebpf")
+    rows = tried("model")
     assert {row.observed for row in rows if row.tried == Tried.PING} == {"no answer"}
     assert any(not row.holds for row in rows)
