@@ -103,8 +103,7 @@ def show_matrix(outcome: Outcome) -> None:
 def _cell(cell: Cell | None) -> str:
     if cell is None:
         return ""
-    place = " (guest)" if cell.guest else ""
-    return "\n".join([f"[{_STYLES[cell.state]}]{cell.state}{place}[/]", *map(escape, cell.lines)])
+    return "\n".join([f"[{_STYLES[cell.state]}]{cell.state}[/]", *map(escape, cell.lines)])
 
 
 def _key_figures(outcome: Outcome) -> list[str]:

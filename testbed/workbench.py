@@ -41,7 +41,7 @@ class Guests:
             return self._no_guest()
         if end in DATAPLANES and (missing := missing_for([end])):
             return missing
-        return "; ".join(f"this kernel has no {name}" for name in kernel_features(end) if _lacks()[name])
+        return _said("this kernel has", [name for name in kernel_features(end) if _lacks()[name]])
 
     def guests_lack(self, end: str) -> str:
         """Why it cannot be an end in a guest either; empty if it can."""
@@ -50,7 +50,7 @@ class Guests:
         if end in DATAPLANES and (missing := missing_for([end])):
             return missing
         lacking = [name for name in kernel_features(end) if name not in kernel.IN_GUESTS]
-        return "; ".join(f"guests have no {name}" for name in lacking) or self._no_guest()
+        return _said("guests have", lacking) or self._no_guest()
 
     def _no_guest(self) -> str:
         return _NO_OTHER if INSIDE in os.environ else self._engine.missing()
@@ -90,6 +90,10 @@ class _Lines:
     def last(self) -> str:
         """The end of it."""
         return "\n".join([*self._lines[-5:], self._rest.decode(errors="replace")]).strip()
+
+
+def _said(who: str, lacking: Sequence[str]) -> str:
+    return f"{who} no {', no '.join(lacking)}" if lacking else ""
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -86,7 +86,7 @@ def _cell(rows: Sequence[Row]) -> Cell:
     if wrong := [row for row in tried if not row.holds]:
         lines = [f"{row.tried}, {row.outer}: {row.observed}, not {row.expected}" for row in wrong]
         return Cell(State.WRONG, tuple(dict.fromkeys(lines)), guest)
-    return Cell(_state(tried), (*_measured(tried), *reasons), guest)
+    return Cell(_state(tried), (*_measured(tried, guest), *reasons), guest)
 
 
 def _state(rows: Iterable[Row]) -> State:
@@ -96,14 +96,14 @@ def _state(rows: Iterable[Row]) -> State:
     return State.ZERO if silent == {FlowIds.SET} or takes_zero_alone else State.ANY
 
 
-def _measured(rows: Sequence[Row]) -> list[str]:
-    """Sizes by outer IP version, and speeds."""
+def _measured(rows: Sequence[Row], guest: bool) -> Iterator[str]:
+    """Sizes by outer IP version, speeds, and where that was."""
     largest = {row.outer: row.observed for row in rows if row.tried == Tried.LARGEST}
-    lines = [", ".join(f"{size} B over {outer}" for outer, size in largest.items())] if largest else []
-    speeds = [row.value for row in rows if row.tried == Tried.STREAM and row.value]
-    if speeds:
-        return [*lines, f"{median(tuple(speeds)):.2g} Gb/s"]
-    return lines
+    yield from (f"{size} B over {outer}" for outer, size in largest.items())
+    speeds = tuple(row.value for row in rows if row.tried == Tried.STREAM and row.value)
+    said = [f"{median(speeds):.2g} Gb/s"] if speeds else []
+    if said or guest:
+        yield ", ".join([*said, *(["in a guest"] if guest else [])])
 
 
 def no_stream(rows: Iterable[Row]) -> list[str]:

@@ -16,7 +16,8 @@ from experiments.interop.rows import Row, row_of
 from experiments.plots import style
 from experiments.results import Sample
 
-_ROW_INCHES = 1.0
+_ROW_INCHES = 1.15
+_LINES = 4
 _NAMES = 1.0
 """Columns that the names of rows take."""
 
@@ -84,18 +85,18 @@ def _rows(samples: Sequence[Sample]) -> list[Row]:
 def _draw_cell(axes: Axes, left: int, top: int, cell: Cell, columns: int) -> None:
     look = _LOOKS[cell.state]
     axes.add_patch(Rectangle((left + 0.02, top + 0.03), 0.96, 0.94, facecolor=look.fill, edgecolor="none"))
-    head = _WORDS.get(cell.state, str(cell.state)) + (" (guest)" if cell.guest else "")
-    axes.text(left + 0.5, top + 0.2, head, ha="center", va="center", fontsize=14, fontweight="bold", color=look.ink)
-    width = int((style.WIDTH - 2) / columns * 9)
+    head = _WORDS.get(cell.state, str(cell.state))
+    axes.text(left + 0.5, top + 0.17, head, ha="center", va="center", fontsize=14, fontweight="bold", color=look.ink)
+    width = int((style.WIDTH - 2) / columns * 9.5)
     lines = [part for line in cell.lines for part in textwrap.wrap(line, width)]
-    shown = lines if len(lines) <= 3 else [*lines[:2], f"{lines[2][: width - 4]} ..."]
+    shown = lines if len(lines) <= _LINES else [*lines[: _LINES - 1], f"{lines[_LINES - 1][: width - 4]} ..."]
     axes.text(
         left + 0.5,
-        top + 0.62,
+        top + 0.61,
         "\n".join(shown),
         ha="center",
         va="center",
         fontsize=12.5,
         color=look.ink,
-        linespacing=1.15,
+        linespacing=1.1,
     )
