@@ -17,7 +17,8 @@ from experiments.plots import style
 from experiments.results import Sample
 
 _ROW_INCHES = 1.15
-_LINES = 4
+_LINES, _SIZE = 4, 12.5
+_REASON_LINES, _REASON_SIZE = 5, 11.0
 _NAMES = 1.0
 """Columns that the names of rows take."""
 
@@ -87,16 +88,17 @@ def _draw_cell(axes: Axes, left: int, top: int, cell: Cell, columns: int) -> Non
     axes.add_patch(Rectangle((left + 0.02, top + 0.03), 0.96, 0.94, facecolor=look.fill, edgecolor="none"))
     head = _WORDS.get(cell.state, str(cell.state))
     axes.text(left + 0.5, top + 0.17, head, ha="center", va="center", fontsize=14, fontweight="bold", color=look.ink)
-    width = int((style.WIDTH - 2) / columns * 9.5)
+    room, size = (_REASON_LINES, _REASON_SIZE) if cell.state is State.EMPTY else (_LINES, _SIZE)
+    width = int((style.WIDTH - 2) / columns * 9.5 * _SIZE / size)
     lines = [part for line in cell.lines for part in textwrap.wrap(line, width)]
-    shown = lines if len(lines) <= _LINES else [*lines[: _LINES - 1], f"{lines[_LINES - 1][: width - 4]} ..."]
+    shown = lines if len(lines) <= room else [*lines[: room - 1], f"{lines[room - 1][: width - 4]} ..."]
     axes.text(
         left + 0.5,
         top + 0.61,
         "\n".join(shown),
         ha="center",
         va="center",
-        fontsize=12.5,
+        fontsize=size,
         color=look.ink,
         linespacing=1.1,
     )
