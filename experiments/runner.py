@@ -51,6 +51,12 @@ class Plan:
     together: Sequence[str] = tuple(DATAPLANES)
     """The data planes of experiments that are about all of them."""
 
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The data planes that it runs on."""
+        alone = self.dataplanes if set(self.experiments) - TOGETHER else ()
+        return tuple(dict.fromkeys((*alone, *(self.together if TOGETHER & set(self.experiments) else ()))))
+
 
 def experiment(name: str) -> Experiment:
     """An experiment by name; imported only now, since Scapy and Mininet take their time."""
@@ -64,7 +70,7 @@ def conduct(plan: Plan, progress: Callable[[str, str], Progress], workbench: Wor
     mtus = {"underlay": scenario.fabric.mtu, "tenant": scenario.tenant_mtu}
     kind, offloads = ("target", {}) if plan.target else ("scenario", _OFFLOADS)
     file = {kind: {"name": scenario.name, "sha256": scenario.sha256}}
-    noted = manifest(file, plan.seed, plan.dataplanes, mtus, offloads, plan.arguments)
+    noted = manifest(file, plan.seed, plan.used, mtus, offloads, plan.arguments)
     run = Run.create(plan.out, plan.experiments, noted, scenario.path.read_text())
     try:
         for name in plan.experiments:

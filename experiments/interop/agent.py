@@ -24,7 +24,7 @@ class Agent:
         self._stack, self._serving = ExitStack(), ExitStack()
         self._orders: dict[str, Callable[..., Any]] = {
             "settle": self._settle,
-            "ping": lambda address: self._station.ping(address),
+            "ping": lambda address, seconds: self._station.ping(address, seconds),
             "say": lambda frames: self._station.say(unpacked(frames)),
             "hear": lambda milliseconds: packed(self._station.hear(milliseconds)),
             "serve": lambda address: self._serving.enter_context(self._station.serve(address)),

@@ -30,7 +30,7 @@ from nvgre_node.wire import ETHERTYPE_TEB, GRE_PROTOCOL, NvgreHeader
 _AGENT = "experiments.interop.agent"
 _DEVICE, _BRIDGE = "hand0", "hand-br"
 _LONGEST = 1 << 16
-_ECHO_SECONDS, _ECHOES = 1.0, 3
+_ECHO_SECONDS = 1
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _DO = 10, 23, 2
 _IP_HEADER_WORD = 4
 
@@ -179,12 +179,12 @@ class ScapyPeer:
             heard, self._heard = self._heard, []
         return heard
 
-    def ping(self, address: str) -> bool:
+    def ping(self, address: str, seconds: int) -> bool:
         """Asks for the address's MAC, then pings it."""
         vm = self._site.vm
         source = vm.ca(ip_address(address).version)
         question: Any = Ether(src=vm.mac, dst=BROADCAST) / ARP(hwsrc=vm.mac, psrc=str(source), pdst=address)
-        for _ in range(_ECHOES):
+        for _ in range(max(1, seconds // _ECHO_SECONDS // 2)):
             if told := self._until(
                 question, lambda said: ARP in said and said[ARP].op == 2 and said[ARP].psrc == address
             ):

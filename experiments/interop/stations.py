@@ -19,7 +19,6 @@ if TYPE_CHECKING:  # a guest takes its time to import what it does not need
     from experiments.base import Dialogue
 
 PORT = 5201
-_ECHO_SECONDS = 2
 _PATIENCE_SECONDS = 60.0
 
 
@@ -28,8 +27,8 @@ class Station(Protocol):
 
     streams: bool
 
-    def ping(self, address: str) -> bool:
-        """Whether an echo request to an address of the other end was answered."""
+    def ping(self, address: str, seconds: int) -> bool:
+        """Whether an echo request to an address of the other end was answered within so many seconds."""
 
     def say(self, frames: Sequence[bytes]) -> None:
         """Sends frames as they are; one that its interface refuses is lost."""
@@ -87,9 +86,9 @@ class Interface:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def ping(self, address: str) -> bool:
+    def ping(self, address: str, seconds: int) -> bool:
         """As Linux's `ping` says."""
-        command = ["ping", "-n", "-c", "1", "-i", "0.2", "-w", str(_ECHO_SECONDS), address]  # until one is answered
+        command = ["ping", "-n", "-c", "1", "-i", "0.2", "-w", str(seconds), address]  # until one is answered
         return self._machine.run_process(command).returncode == 0
 
     def say(self, frames: Sequence[bytes]) -> None:
@@ -158,9 +157,9 @@ class Remote:
         """Sets its interface up: `interface`, `mac` and `cas`, in the form `10.0.0.1/24`."""
         self._tell("settle", **what)
 
-    def ping(self, address: str) -> bool:
+    def ping(self, address: str, seconds: int) -> bool:
         """As Linux's `ping` says, there."""
-        return bool(self._tell("ping", address=address))
+        return bool(self._tell("ping", address=address, seconds=seconds))
 
     def say(self, frames: Sequence[bytes]) -> None:
         """Sends frames as they are, there."""
