@@ -14,6 +14,7 @@ from experiments.interop.matrix import Place, State, cells, place_of, table
 from experiments.interop.network import Setting, reduced, scenario_of
 from experiments.interop.rows import SET_UP, UP, Row, Tried, row_of
 from experiments.results import Outcome, Verdict
+from experiments.runner import Plan
 from nvgre_node import choices
 from nvgre_node.dataplane import DATAPLANES
 from nvgre_node.dataplane.capability import Capability
@@ -75,6 +76,13 @@ def test_ours_take_any_flow_id_and_plain_linux_does_not(name: str) -> None:
     assert Pair(end(name), end(ThirdParty.SCAPY)).works(FlowIds.SET)
     assert not Pair(end(name), end(ThirdParty.BY_HAND)).works(FlowIds.SET)
     assert Pair(end(name), end(ThirdParty.BY_HAND)).works(FlowIds.ZERO)
+
+
+def test_a_run_notes_the_data_planes_that_it_was_about() -> None:
+    plan = Plan(["interop"], load("two_hosts"), ["ovs"], together=["ebpf", "model"])
+    assert plan.used == ("ebpf", "model")
+    assert replace(plan, experiments=["mtu"]).used == ("ovs",)
+    assert replace(plan, experiments=["mtu", "interop"]).used == ("ovs", "ebpf", "model")
 
 
 # Where each pair can be tried.
