@@ -44,7 +44,15 @@ def _refuse_what_a_target_excludes(names: tuple[str, ...]) -> None:
 @click.command(short_help="Run experiments.")
 @click.argument("experiments", nargs=-1, required=True, type=click.Choice(EXPERIMENTS))
 @click.option("--scenario", default="contoso_fabrikam", show_default=True, help="A shipped name, or a file.")
-@click.option("--dataplane", "dataplanes", default="ebpf", show_default=True, callback=_dataplanes, metavar="D[,D]")
+@click.option(
+    "--dataplane",
+    "dataplanes",
+    default="ebpf",
+    show_default=True,
+    callback=_dataplanes,
+    metavar="D[,D]",
+    help="Who carries it; of interop, who meets whom (all, unless given).",
+)
 @click.option(
     "--target",
     metavar="FILE",
