@@ -84,7 +84,7 @@ def _cell(rows: Sequence[Row]) -> Cell:
         return Cell(State.EMPTY, reasons)
     guest = any(row.place == Place.GUEST for row in tried)
     if wrong := [row for row in tried if not row.holds]:
-        lines = [f"{row.tried}, {row.outer}: {row.observed}, not {row.expected}" for row in wrong]
+        lines = [f"{row.tried}, {row.outer}: {row.observed} (expected {row.expected})" for row in wrong]
         return Cell(State.WRONG, tuple(dict.fromkeys(lines)), guest)
     return Cell(_state(tried), (*_measured(tried, guest), *reasons), guest)
 
