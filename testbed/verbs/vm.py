@@ -18,7 +18,7 @@ from nvgre_node.errors import BadInputError
 from testbed import tables
 from testbed.vm import kernels, machine, matrix, streams
 from testbed.vm.engine import Engine
-from testbed.vm.job import Job
+from testbed.vm.job import PIPES, TERMINAL, Job
 from testbed.vm.machine import MEMORY, LimitError
 from testbed.vm.matrix import Column
 from testbed.vm.qemu import Qemu
@@ -154,7 +154,7 @@ def boot(
     """Runs a command in a guest and returns its exit status."""
     chosen = chosen_engine(engine, kernel)
     folders = [RESULTS, *(path.resolve() for path in bring_back)]
-    job = Job(words, folder or Path.cwd(), folders, terminal=terminal)
+    job = Job(words, folder or Path.cwd(), folders, mode=TERMINAL if terminal else PIPES)
     with streams.terminal() if terminal else streams.pipes() as joined:
         try:
             return machine.run(job, chosen, joined, time_limit, memory)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from testbed.vm.confine import KEPT
+
 
 @dataclass(frozen=True)
 class Channels:
@@ -29,14 +31,17 @@ class Engine(Protocol):
     def prepare(self) -> None:
         """Gets what it needs once and can get by itself. Raises MissingError if it cannot."""
 
-    def command(self, job: Path, channels: Channels, memory: int) -> list[str]:
-        """The command that runs a guest with `memory` MiB for the job in a folder; the kernel's log is its output."""
+    def command(self, job: Path, channels: Channels, memory: int, nics: Sequence[str] = ()) -> list[str]:
+        """The command that runs a guest with `memory` MiB for the job in a folder; the kernel's log is its output.
+
+        `nics` are network interfaces of its own, in the engine's words.
+        """
 
 
-def in_a_cell(job: Path, command: Sequence[str], devices: Sequence[Path] = ()) -> list[str]:
+def in_a_cell(job: Path, command: Sequence[str], devices: Sequence[Path] = (), privileges: str = KEPT) -> list[str]:
     """A command as it is run in a cell: all that it can write is the folder of a job. Devices are the host's own."""
     namespaces = ["--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--propagation", "private"]
-    confined = [sys.executable, "-m", "testbed.vm.confine", str(job), *(f"--device={path}" for path in devices), "--"]
+    confined = [sys.executable, "-m", "testbed.vm.confine", privileges, str(job), *map(str, devices), "--"]
     return ["unshare", *namespaces, *confined, *command]
 
 

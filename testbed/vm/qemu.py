@@ -50,8 +50,10 @@ class Qemu:
         """Fetches its kernel. Raises BadInputError if the choice is none, MissingError if it cannot be had."""
         kernels.start(kernels.find(self.choice))
 
-    def command(self, job: Path, channels: Channels, memory: int) -> list[str]:
-        """The command that runs a guest, confined to its job's folder."""
+    def command(self, job: Path, channels: Channels, memory: int, nics: Sequence[str] = ()) -> list[str]:
+        """The command that runs a guest, confined to its job's folder. It has no NIC: BadInputError for one that should."""
+        if nics:
+            raise BadInputError("guests of QEMU have no NIC here")
         kernel = kernels.find(self.choice)
         start = kernels.start(kernel)
         accelerator = "kvm" if kvm_works(job, start) else EMULATED

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import platform
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from testbed.vm.compiled import compiled
+from testbed.vm.confine import KEPT, RAW
 from testbed.vm.engine import Channels, in_a_cell, parameters
 
 KERNEL = "linux.uml"
@@ -32,16 +34,18 @@ class UserModeLinux:
         """Compiles what is preloaded into it."""
         shim()
 
-    def command(self, job: Path, channels: Channels, memory: int) -> list[str]:
-        """The command that runs a guest, confined to its job's folder."""
+    def command(self, job: Path, channels: Channels, memory: int, nics: Sequence[str] = ()) -> list[str]:
+        """The command that runs a guest, confined to its job's folder. `nics`: options of `vec0`, `vec1`, ..."""
         stdin = "null" if channels.stdin is None else f"fd:{channels.stdin}"
         kernel = [
             *(KERNEL, "umid=guest", "uml_dir=/dev/", f"mem={memory}M", "noreboot"),
             *("root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", f"init={job}/guest/root.sh"),
             *("con=null", "con0=null,fd:1", f"con1={stdin},fd:{channels.out}", f"con2=null,fd:{channels.err}"),
             *parameters(self.name, job, MODULES, "/dev/tty1", "/dev/tty2"),
+            *(f"vec{number}:{options}" for number, options in enumerate(nics)),
         ]
-        return in_a_cell(job, ["env", f"LD_PRELOAD={shim()}", *kernel])
+        command = ["env", f"LD_PRELOAD={shim()}", *kernel]
+        return in_a_cell(job, command, privileges=RAW if nics else KEPT)
 
 
 def shim() -> Path:

@@ -27,7 +27,7 @@ terminal)
     run --ctty <"$OUT" >"$OUT" 2>&1 || :
     end_all_but
     ;;
-pipes) # the command must not take its output for a terminal
+pipes | dialogue) # the command must not take its output for a terminal
     raw <"$OUT"
     raw <"$ERR"
     mkfifo /run/out /run/err
@@ -35,7 +35,8 @@ pipes) # the command must not take its output for a terminal
     copies=$!
     cat /run/err >"$ERR" &
     copies="$copies $!"
-    run </dev/null >/run/out 2>/run/err || :
+    [ "$mode" = dialogue ] && input=$OUT || input=/dev/null
+    run <"$input" >/run/out 2>/run/err || :
     end_all_but "$copies"
     # shellcheck disable=SC2086 # a list of words
     wait $copies
