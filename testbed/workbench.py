@@ -11,7 +11,7 @@ from pathlib import Path
 from experiments.base import Dialogue
 from experiments.interop.ends import ThirdParty
 from nvgre_node import kernel
-from nvgre_node.dataplane import DATAPLANES
+from nvgre_node.dataplane import DATAPLANES, implementation
 from testbed.features import missing_for
 from testbed.vm import machine, streams
 from testbed.vm.dialogue import dialogue

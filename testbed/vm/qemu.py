@@ -8,10 +8,12 @@ import platform
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from nvgre_node.errors import BadInputError
 from testbed.vm import debian, kernels
 from testbed.vm.engine import Channels, in_a_cell, parameters
 from testbed.vm.kernels import Kernel, Start
@@ -51,7 +53,7 @@ class Qemu:
         kernels.start(kernels.find(self.choice))
 
     def command(self, job: Path, channels: Channels, memory: int, nics: Sequence[str] = ()) -> list[str]:
-        """The command that runs a guest, confined to its job's folder. It has no NIC: BadInputError for one that should."""
+        """The command that runs a guest, confined to its job's folder. Raises BadInputError for one with NICs."""
         if nics:
             raise BadInputError("guests of QEMU have no NIC here")
         kernel = kernels.find(self.choice)

@@ -12,6 +12,7 @@ import pytest
 from nvgre_node.errors import BadInputError
 from testbed.verbs.vm import chosen_engine
 from testbed.vm import debian, qemu
+from testbed.vm.confine import KEPT
 from testbed.vm.engine import Channels
 from testbed.vm.kernels import Kernel, Start
 from testbed.vm.qemu import Qemu
@@ -36,16 +37,17 @@ def after(option: str, said: list[str]) -> list[str]:
 def test_it_is_confined_to_its_job_and_sees_the_host_read_only() -> None:
     said = words()
     assert said[0] == "unshare"
-    assert said[said.index("testbed.vm.confine") + 1 : said.index("--")] == [str(JOB)]
+    assert said[said.index("testbed.vm.confine") + 1 : said.index("--")] == [KEPT, str(JOB)]
     shares = [word for word in after("-fsdev", said) if word.startswith("local,")]
     assert [("readonly=on" in share, "path=/," in share) for share in shares] == [(True, True), (False, False)]
     assert f"path={JOB}," in shares[1]
 
 
 def test_only_by_kvm_it_keeps_a_device_of_the_machines() -> None:
-    assert "--device=/dev/kvm" in words("kvm")
+    assert after(KEPT, words("kvm")) == [str(JOB)]
+    assert after(str(JOB), words("kvm"))[0] == "/dev/kvm"
     assert after("-cpu", words("kvm")) == ["host"]
-    assert not any(word.startswith("--device") for word in words("tcg"))
+    assert "/dev/kvm" not in words("tcg")
     assert after("-cpu", words("tcg")) == ["max"]
 
 

@@ -18,7 +18,7 @@ def guests(monkeypatch: pytest.MonkeyPatch) -> Guests:
     """On a machine whose kernel has nothing beyond the usual, and that has guests."""
     monkeypatch.delenv(INSIDE, raising=False)
     monkeypatch.setattr(workbench, "_lacks", lambda: dict.fromkeys(kernel.PROBES, "Operation not supported"))
-    monkeypatch.setattr(workbench, "missing_for", lambda _, beside: "")
+    monkeypatch.setattr(workbench, "missing_for", lambda _, **_kept: "")
     monkeypatch.setattr(UserModeLinux, "missing", lambda _: "")
     return Guests()
 
@@ -45,7 +45,7 @@ def test_without_user_mode_linux_the_reason_says_how_to_get_it(guests: Guests, m
 
 
 def test_a_program_that_is_missing_is_missing_in_guests_too(guests: Guests, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workbench, "missing_for", lambda names, beside: f"{names[0]} is missing")
+    monkeypatch.setattr(workbench, "missing_for", lambda names, **_kept: f"{names[0]} is missing")
     assert guests.lacks("ovs") == guests.guests_lack("ovs") == "ovs is missing"
     assert guests.lacks(ThirdParty.SCAPY) == ""
 
