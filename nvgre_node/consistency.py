@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from nvgre_node.dataplane.decoded import NveTables, PinnedRecord, PinnedRoute, expected
@@ -21,8 +21,8 @@ def of_nve(policy: Policy, host: str, has: NveTables) -> Iterator[Finding]:
     wanted = expected(policy.for_host(host))
     yield from _ports(host, wanted, has)
     tenants = {subnet.vsid: subnet.tenant for subnet in policy.subnets}
-    for key in sorted(wanted.records.keys() | has.records.keys()):
-        yield from _record(tenants, host, wanted.records.get(key), has.records.get(key))
+    keys = sorted(wanted.records.keys() | has.records.keys())
+    yield from _merged(f for key in keys for f in _record(tenants, host, wanted.records.get(key), has.records.get(key)))
     for missing, unknown, old, new in (
         (Fault.MISSING_SENDER, Fault.UNKNOWN_SENDER, wanted.senders, has.senders),
         (Fault.MISSING_REPLICA, Fault.UNKNOWN_REPLICA, wanted.replicas, has.replicas),
@@ -61,8 +61,8 @@ def _record(
     if has is None:
         yield _of(Fault.MISSING_RECORD, host, ca=ca, vsid=vsid, wanted=place(own))
         return
-    tenant, other = tenants.get(vsid, "nobody"), tenants.get(has.deliver_vsid, "nobody")
-    if tenant != other:
+    tenant, other = tenants.get(vsid, "nobody"), tenants.get(has.deliver_vsid)
+    if other is not None and tenant != other:
         about = {"tenant": tenant, "deliver": has.deliver_vsid, "other": other}
         yield _of(Fault.CROSS_TENANT_RECORD, host, ca=ca, vsid=vsid, **about)
     elif wanted is None:
@@ -75,6 +75,16 @@ def _record(
     elif has != wanted:
         said, meant = (f"{record.type}, MAC {record.mac}" for record in (has, wanted))
         yield _of(Fault.OTHER_RECORD, host, ca=ca, vsid=vsid, has=said, wanted=meant)
+
+
+def _merged(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """The findings that differ in nothing but the CA, each as one: a VM has several."""
+    groups: dict[str, list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault(str((finding.fault, finding.about | {"ca": None})), []).append(finding)
+    for same in groups.values():
+        cas = " and ".join(str(finding.about["ca"]) for finding in same)
+        yield Finding(same[0].fault, same[0].nodes, same[0].about | {"ca": cas})
 
 
 def place(record: PinnedRecord) -> str:

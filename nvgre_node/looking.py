@@ -59,7 +59,7 @@ def _programs(ip: IPRoute, index: int) -> tuple[str, ...]:
     """The names of the BPF programs at a link's clsact ingress; the kernel adds to them what it will."""
     filters = ip.get_filters(index=index, parent=_CLSACT_INGRESS)
     options = [found.get("options") for found in filters if found.get("kind") == "bpf"]
-    named = [str(one.get("name")) for one in options if one is not None and one.get("name")]
+    named = [str(name) for one in options if one is not None and (name := one.get_attr("TCA_BPF_NAME"))]
     return tuple(name.partition(":")[0] for name in named)
 
 

@@ -204,7 +204,6 @@ def _arrivals(needs: Needs, sent: Collection[Sent]) -> Iterator[tuple[Finding, f
             "pa": one.pa,
             "peer": needs.owner(one.pa),
             "seen": one.last,
-            "suspect": one.last,
         }
         if one.nvgre and one.full:
             continue

@@ -69,7 +69,7 @@ def namespace(run_id: str, node: str) -> Path:
 
 @dataclass(frozen=True)
 class Read:
-    """What is read of the NVEs of a run, by provider host: tables; data planes that have none; and hosts without maps."""
+    """What is read of the NVEs of a run, by provider host: tables; data planes without; and hosts that lost them."""
 
     tables: Mapping[str, NveTables]
     unread: Mapping[str, str]

@@ -121,7 +121,8 @@ def unmapped(packed: bytes) -> Address:
 def records(known: Table, neighbours: Table) -> list[PinnedRecord]:
     """The lookup records, and the addresses of the router, of the maps `records` and `neighbours`."""
     values = {key: RECORD.unpack(value) for key, value in known.items()}
-    found = [_record(values, *NEIGHBOUR_KEY.unpack(key), *NEIGHBOUR.unpack(value)) for key, value in neighbours.items()]
+    cas = ((*NEIGHBOUR_KEY.unpack(key), *NEIGHBOUR.unpack(value)) for key, value in neighbours.items())
+    found = [_record(values, *ca) for ca in cas if ca[-1] == RECORD_ROUTER or RECORD_KEY.pack(ca[0], ca[3]) in values]
     named = {(record.vsid, record.mac) for record in found}
     l2only = [_record(values, vsid, 4, bytes(16), mac, L2ONLY) for vsid, mac in map(RECORD_KEY.unpack, values)]
     rest = [record for record in l2only if (record.vsid, record.mac) not in named]
