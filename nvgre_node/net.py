@@ -171,6 +171,17 @@ class NvgreNet(Mininet):
         self.hosts.remove(node)
         del self.nameToNode[node.name]
 
+    def restore(self) -> None:
+        """Has routes, next hops and NVEs be as the policy in force has them, whatever somebody else has done to them.
+
+        Links, addresses and firewalls stay as they are.
+        """
+        fabric = self.topo.fabric
+        for router in self.fabric_routers:
+            router.restore(fabric.routes(router.name))
+        for host in self.provider_hosts:
+            host.restore(self.mover.policy.for_host(host.name), fabric.routes(host.name))
+
     def counters(self) -> dict[str, dict[int, SubnetCounters]]:
         """Each NVE's counters since it came up: by provider host, then by VSID."""
         return {host.name: host.counters() for host in self.provider_hosts}
