@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 from experiments.results import Outcome
-from nvgre_node.dataplane import implementation
+from nvgre_node.dataplane import DATAPLANES, implementation
 from nvgre_node.dataplane.capability import Capability
 from nvgre_node.errors import BadInputError
 from nvgre_node.policy import Policy, Vm
@@ -17,10 +20,39 @@ Progress = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, what is being done now)."""
 
 
+class Dialogue(Protocol):
+    """A program in a guest that answers each line with one."""
+
+    def ask(self, line: str, seconds: float) -> str:
+        """The answer to a line. Raises TimeoutError where there is none within so many seconds."""
+
+
+class Workbench(Protocol):
+    """What an experiment may use beyond this machine's kernel, if there is any: guests with a stock one."""
+
+    def lacks(self, end: str) -> str:
+        """Why somebody who speaks NVGRE, by its name in `interop`, cannot do so on this machine; empty if it can."""
+
+    def guests_lack(self, end: str) -> str:
+        """Why it cannot do so in a guest either; empty if it can."""
+
+    def in_guest(self, words: Sequence[str], said: Callable[[str], None]) -> str:
+        """Runs a command in a guest and returns what it printed; `said` gets each line of its error output.
+
+        Raises:
+            MissingError: there can be no guest, or it ended first.
+            RuntimeError: the command failed, or took too long.
+        """
+
+    def talk(self, words: Sequence[str], place: Path, nic: str) -> AbstractContextManager[Dialogue]:
+        """Boots a guest in a network namespace, with a NIC of its own there, to talk to a program in it."""
+
+
 @dataclass(frozen=True)
 class Context:
     """What an experiment is run with. `quick` asks for the short form that the demo uses.
 
+    What compares data planes with each other does so with all in `dataplanes`; `workbench` is what it may use for that.
     With a `target` it is about an NVE that is there already: no network is built, and `scenario` is what its file says.
     """
 
@@ -30,6 +62,8 @@ class Context:
     quick: bool = False
     seed: int = 7637
     target: Target | None = None
+    dataplanes: tuple[str, ...] = tuple(DATAPLANES)
+    workbench: Workbench | None = None
 
 
 Experiment = Callable[[Context], Outcome]

@@ -83,6 +83,16 @@ EXPLANATIONS = {
         ),
         clause=("RFC 7637 sections 3.1 and 3.2 say who can reach whom; who may, and how, is what its author wants."),
     ),
+    "interop": Explanation(
+        question="Who understands whom: our data planes, and NVGRE that nobody here wrote?",
+        reading=(
+            "Each cell is a pair on the two ends of one virtual subnet: blue ones work whatever the FlowID is, yellow "
+            "ones where the sender keeps to FlowID 0, since to the receiver all 32 bits of a key count; either is what "
+            "the ends declare. A pair that does otherwise is red, and grey was not tried, for the reason in the cell; "
+            "sizes are those of the largest inner packet that got through, and one byte more did not."
+        ),
+        clause="RFC 7637 section 3.2: the VSID is 24 bits of the key, and the FlowID is not for the receiver to judge.",
+    ),
     "conformance": Explanation(
         question="Does the NVE do on the wire what RFC 7637 asks, clause by clause?",
         reading=(

@@ -5,15 +5,28 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-from nvgre_node.node import NamespacedNode
+from typing import Any, Protocol
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _IDLE_COLUMNS = (3, 4, 7)  # idle, iowait, steal of /proc/stat
+
+
+class Machine(Protocol):
+    """Where iperf3 runs: a node, or the namespace that we are in."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    def start_process(self, command: Sequence[str], **options: Any) -> subprocess.Popen[str]:
+        """Starts a command there, with text streams."""
+
+    def run_process(self, command: Sequence[str], timeout: float = 30.0) -> subprocess.CompletedProcess[str]:
+        """Runs a command there to its end."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +57,7 @@ def _busy_seconds() -> float:
 
 
 @contextmanager
-def server(node: NamespacedNode, address: str, port: int) -> Iterator[None]:
+def server(node: Machine, address: str, port: int) -> Iterator[None]:
     """An iperf3 server at an address of a node, ready when the block begins and gone when it ends."""
     command = ["iperf3", "--server", "--bind", address, "--port", str(port), "--forceflush"]
     process = node.start_process(command, stderr=subprocess.STDOUT)
@@ -60,7 +73,7 @@ def server(node: NamespacedNode, address: str, port: int) -> Iterator[None]:
         process.communicate()
 
 
-def measure(node: NamespacedNode, address: str, port: int, protocol: str, seconds: int, segment: int) -> Stream:
+def measure(node: Machine, address: str, port: int, protocol: str, seconds: int, segment: int) -> Stream:
     """One stream from a node to a server: TCP as fast as it goes, or UDP as fast as the sender can.
 
     `segment` is the payload per packet in bytes, so that every path carries packets of one size.

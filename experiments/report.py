@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from experiments.explain import EXPLANATIONS, Explanation
+from experiments.interop.matrix import Table, table
+from experiments.interop.rows import row_of
 from experiments.results import Measurement, Outcome, Sample, Verdict
 from experiments.store import Run, RunError
 from nvgre_node.fabric import Fabric
@@ -42,6 +44,7 @@ class Section:
     explanation: Explanation | None
     picture: Picture | None
     requirements: Sequence[tuple[str, Sequence[Line]]] = ()
+    matrix: Table | None = None
 
     @property
     def key_figures(self) -> tuple[Measurement, ...]:
@@ -99,7 +102,16 @@ def _section(run: Run, stem: str, outcome: Outcome) -> Section:
             picture = _picture(run, draw(outcome.samples), stem, headline(outcome.samples))
         except (ValueError, KeyError) as error:
             raise RunError(f"{run.folder / stem}.csv: cannot be drawn: {error}") from error
-    return Section(stem, outcome, EXPLANATIONS.get(outcome.experiment), picture, _requirements(run, outcome))
+    return Section(
+        stem, outcome, EXPLANATIONS.get(outcome.experiment), picture, _requirements(run, outcome), _matrix(outcome)
+    )
+
+
+def _matrix(outcome: Outcome) -> Table | None:
+    """The table of `interop`."""
+    if outcome.experiment != "interop" or not outcome.samples:
+        return None
+    return table([row_of(sample) for sample in outcome.samples])
 
 
 def _requirements(run: Run, outcome: Outcome) -> list[tuple[str, list[Line]]]:
@@ -121,7 +133,7 @@ Headline = Callable[[Sequence[Sample]], str]
 def _drawing(experiment: str) -> tuple[Draw | None, Headline | None]:
     """How to draw an experiment and what to call the figure, or nothing where there is no figure for it."""
     # Only here: matplotlib takes a second to import, and most commands draw nothing.
-    from experiments.plots import conformance, ecmp, expectations, isolation, migration, mtu, throughput
+    from experiments.plots import conformance, ecmp, expectations, interop, isolation, migration, mtu, throughput
 
     match experiment:
         case "isolation":
@@ -136,6 +148,8 @@ def _drawing(experiment: str) -> tuple[Draw | None, Headline | None]:
             return migration.draw, migration.headline
         case "expectations":
             return expectations.draw, expectations.headline
+        case "interop":
+            return interop.draw, interop.headline
         case "conformance":
             return conformance.draw, conformance.headline
     return None, None

@@ -30,7 +30,7 @@ def explain(policy: Policy, source: str, destination: str) -> tuple[Step, ...]:
         UnknownNameError: no VM is called `source`, or `destination` is neither an address nor a VM's name.
     """
     sender = policy.vm(source)
-    target = _address(destination) or _address_of(policy, sender, destination)
+    target = address_of(policy, source, destination)
     vsid = policy.vsid_of(sender)
     port = Step(f"port {sender.name} on {sender.host}", f"VSID {vsid} (0x{vsid:06x})", f"subnet {sender.subnet}")
     asked = f"record (VSID {vsid}, CA {target})"
@@ -50,6 +50,11 @@ def explain(policy: Policy, source: str, destination: str) -> tuple[Step, ...]:
     entering = _acl_step(policy, policy.vm(record.vm), Direction.IN, sender, target)
     way = (*_crossing(policy, sender, record), _arrival(policy, sender, record), *entering)
     return port, *leaving, found, *way, *_outside(policy, policy.vm(record.vm), target)
+
+
+def address_of(policy: Policy, source: str, destination: str) -> Address:
+    """The CA that a destination is for a VM: an address, or that of a VM by name. Raises as `explain`."""
+    return _address(destination) or _address_of(policy, policy.vm(source), destination)
 
 
 def _arrival(policy: Policy, sender: Vm, record: LookupRecord) -> Step:

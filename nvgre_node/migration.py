@@ -86,6 +86,26 @@ class Mover:
         _announce(vm)
         return Migration(vm.name, old, host, switched, known)
 
+    def follow(self, policy: Policy) -> None:
+        """Has every NVE work from another policy of the same hosts: each gets the difference to what it has.
+
+        Raises:
+            BadInputError: one cannot; then all work from the old one.
+        """
+        self._check_changeable(policy)
+        with ExitStack() as undo:
+            undo.callback(self._work_from, self.policy)
+            self._work_from(policy)
+            undo.pop_all()
+        self._origins = {name: vms[0].host for name, vms in policy.machines.items()} | self._origins
+        self.policy = policy
+
+    def forget(self, vm: str) -> None:
+        """Takes away what a VM that is gone has left."""
+        self._origins.pop(vm, None)
+        if cable := self._cables.pop(vm, None):
+            cable.remove()
+
     def _work_from(self, policy: Policy) -> None:
         """Has every NVE work from a policy."""
         for name, node in self._hosts.items():
@@ -97,12 +117,15 @@ class Mover:
         old = self.policy.machines[vm][0].host
         if old == host:
             raise BadInputError(f"{vm} is on {host} already")
-        if self.policy.group_members != policy.group_members:
-            what = "its virtual subnet has groups in the underlay, whose routers do not change while they run"
-            raise BadInputError(f"{vm} cannot move to {host}: {what}")
-        if deaf := sorted({node.dataplane.name for node in self._hosts.values() if not node.changes_policy}):
-            raise BadInputError(f"{vm} cannot move: policy does not change while {', '.join(deaf)} runs")
+        self._check_changeable(policy)
         return old
+
+    def _check_changeable(self, policy: Policy) -> None:
+        if self.policy.group_members != policy.group_members:
+            what = "a virtual subnet has groups in the underlay, whose routers do not change while they run"
+            raise BadInputError(f"policy cannot change so: {what}")
+        if deaf := sorted({node.dataplane.name for node in self._hosts.values() if not node.changes_policy}):
+            raise BadInputError(f"policy cannot change: it does not while {', '.join(deaf)} runs")
 
 
 def _announce(vm: TenantVM) -> None:

@@ -54,4 +54,4 @@ def library(name: str, major: int, what: str, package: str) -> Need:
 
 def made_by_kernel(name: str) -> Need:
     """Something of `kernel.PROBES`, which only root can find out: for others it counts as present."""
-    return Need(name, lambda: os.geteuid() != 0 or not kernel.lacks()[name], "./nvgre vm run -- ...")
+    return Need(name, lambda: os.geteuid() != 0 or not kernel.lacks()[name], "a guest has it: ./nvgre vm run -- ...")

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, cast
 
 from mininet.log import setLogLevel
 from mininet.net import Mininet
 
 from nvgre_node import namespace
 from nvgre_node.dataplane.base import Drop, PaCounters, PortCounters, SubnetCounters
-from nvgre_node.errors import MissingError
+from nvgre_node.errors import BadInputError, MissingError
 from nvgre_node.groups import ascending
 from nvgre_node.link import VethLink
 from nvgre_node.migration import Migration, Mover
 from nvgre_node.node import FabricRouter, NamespacedNode, ProviderHost, TenantVM
-from nvgre_node.policy import Address
+from nvgre_node.policy import Address, Vm
 from nvgre_node.privileges import missing_for_a_network
 from nvgre_node.run import Run
 from nvgre_node.topo import NvgreTopo
@@ -130,6 +131,56 @@ class NvgreNet(Mininet):
         """
         self.mover.policy.moved(vm, host)
         return self.mover.migrate(self[vm], host)
+
+    def add_vm(self, vm: Vm) -> TenantVM:
+        """Adds a VM to the running network, with a link to its host, and has every NVE know it.
+
+        Raises:
+            UnknownNameError: there is no such virtual subnet or host.
+            BadInputError: its name or an address is somebody's already, or a data plane cannot change; nothing has.
+        """
+        policy, host = self.mover.policy.with_vm(vm), self[vm.host]
+        if vm.vid is not None or vm.leg or vm.behind:
+            raise BadInputError(f"{vm.name}: only VMs with a port of their own can come while a network runs")
+        with ExitStack() as undo:
+            own = {"vms": (vm,), "gateways": policy.gateways_of(vm), "offloads": host.takes_offloads}
+            node = self.addHost(vm.name, cls=TenantVM, ip=None, **own)
+            undo.callback(self._drop_machine, node)
+            ends = {"intfName1": TenantVM.INTERFACE, "intfName2": vm.name, "addr1": vm.mac}
+            self.addLink(node, host, cls=VethLink, mtu=self.topo.tenant_mtu, **ends)
+            node.configDefault(**node.params)
+            self.mover.follow(policy)
+            undo.pop_all()
+        return cast(TenantVM, node)
+
+    def remove_vm(self, name: str) -> None:
+        """Has every NVE forget a VM, and ends it.
+
+        Raises:
+            UnknownNameError: there is no such VM.
+            BadInputError: a data plane cannot change while it runs; nothing has changed.
+        """
+        self.mover.follow(self.mover.policy.without_vm(name))
+        self.mover.forget(name)
+        self._drop_machine(self[name])
+
+    def _drop_machine(self, node: NamespacedNode) -> None:
+        for link in [link for link in self.links if node in (link.intf1.node, link.intf2.node)]:
+            self.delLink(link)
+        node.terminate()
+        self.hosts.remove(node)
+        del self.nameToNode[node.name]
+
+    def restore(self) -> None:
+        """Has routes, next hops and NVEs be as the policy in force has them, whatever somebody else has done to them.
+
+        Links, addresses and firewalls stay as they are.
+        """
+        fabric = self.topo.fabric
+        for router in self.fabric_routers:
+            router.restore(fabric.routes(router.name))
+        for host in self.provider_hosts:
+            host.restore(self.mover.policy.for_host(host.name), fabric.routes(host.name))
 
     def counters(self) -> dict[str, dict[int, SubnetCounters]]:
         """Each NVE's counters since it came up: by provider host, then by VSID."""

@@ -17,7 +17,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from nvgre_node import dataplane, namespace, next_hops, probing
 from nvgre_node.choices import COPY
 from nvgre_node.dataplane import capability
-from nvgre_node.dataplane.base import Home, PaCounters, PortCounters, Punted, SubnetCounters
+from nvgre_node.dataplane.base import Home, PaCounters, PortCounters, Punted, Restorable, SubnetCounters
 from nvgre_node.dataplane.capability import Capability
 from nvgre_node.errors import BadInputError, MissingError
 from nvgre_node.fabric import MulticastRoute, Multipath, Route
@@ -134,12 +134,12 @@ class NamespacedNode(Node):
         if known and ":" not in ip_address and not known.ip:
             known.ip, known.prefixLen = ip_address, prefix
 
-    def set_routes(self, routes: Iterable[Route]) -> None:
-        """Adds static routes; one with several next hops has them at equal cost."""
+    def set_routes(self, routes: Iterable[Route], how: str = "add") -> None:
+        """Adds static routes, or has them `replace` others; one with several next hops has them at equal cost."""
         with self.inside(), netlink() as ip:
             for route in routes:
                 hops = [{"gateway": str(hop)} for hop in route.next_hops]
-                ip.route("add", dst=str(route.prefix), **(hops[0] if len(hops) == 1 else {"multipath": hops}))
+                ip.route(how, dst=str(route.prefix), **(hops[0] if len(hops) == 1 else {"multipath": hops}))
 
 
 class FabricRouter(NamespacedNode):
@@ -163,6 +163,12 @@ class FabricRouter(NamespacedNode):
             self._next_hops = next_hops.towards(hop for route in routes for hop in route.next_hops)
             next_hops.keep(self._next_hops)
         return {}
+
+    def restore(self, routes: Iterable[Route]) -> None:
+        """Puts back the routes and next hops that went with a link."""
+        self.set_routes(routes, "replace")
+        with self.inside():
+            next_hops.keep(self._next_hops)
 
     def is_ready(self) -> bool:
         """Whether every next hop is resolved: from then on the first packet takes as long as any other."""
@@ -288,6 +294,16 @@ class ProviderHost(NamespacedNode):
         """
         with self.inside():
             self.dataplane.update(self.policy)
+
+    def restore(self, policy: NvePolicy, routes: Iterable[Route]) -> None:
+        """Has routes, next hops and NVE be as this policy has them, whatever somebody else has done to them."""
+        self.set_routes(routes, "replace")
+        if self.changes_policy:
+            self.prepare(policy)
+            self.update()
+        with self.inside():
+            if isinstance(self.dataplane, Restorable):
+                self.dataplane.restore()
 
     @property
     def changes_policy(self) -> bool:

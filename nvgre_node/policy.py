@@ -398,6 +398,31 @@ class Policy:
         there = {vm.name: vm if vm.host == host else replace(vm, host=host, pa=None) for vm in own}
         return replace(self, vms=tuple(there.get(vm.name, vm) for vm in self.vms))
 
+    def with_vm(self, vm: Vm) -> Policy:
+        """The same policy, and one VM more.
+
+        Raises:
+            UnknownNameError: there is no such virtual subnet or host.
+            BadInputError: its name, or in its virtual subnet its MAC address or a CA, is somebody's already.
+        """
+        vsid = self.vsid_of(vm)
+        names = {*self.machines, *self.servers, *(nve.host for nve in self.nves)}
+        self.nve(vm.host)
+        if vm.node in names:
+            raise BadInputError(f"there is a {vm.node} already")
+        for other in (other for other in self.vms if self.vsid_of(other) == vsid):
+            if taken := {str(ca.ip) for ca in vm.cas} & {str(ca.ip) for ca in other.cas}:
+                raise BadInputError(f"{', '.join(sorted(taken))} is the CA of {other.name}")
+            if vm.mac.lower() == other.mac.lower():
+                raise BadInputError(f"{vm.mac} is the MAC address of {other.name}")
+        return replace(self, vms=(*self.vms, vm))
+
+    def without_vm(self, machine: str) -> Policy:
+        """The same policy without a machine and its records. Raises UnknownNameError: there is no such machine."""
+        gone = {vm.name for vm in _named("VM", machine, dict(self.machines))}
+        kept = tuple(record for record in self.overrides if record.vm not in gone)
+        return replace(self, vms=tuple(vm for vm in self.vms if vm.name not in gone), overrides=kept)
+
     def for_host(self, host: str) -> NvePolicy:
         """What the NVE of one provider host must know, and no more (P2): the subnets that have a port there."""
         ports = tuple(self._port(vm) for vm in self.vms if vm.host == host)

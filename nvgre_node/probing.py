@@ -24,7 +24,7 @@ def probe(remote: Address, timeout: float, ttl: int = 64, dscp: int = 0) -> floa
     """
     request = Probe(Kind.REQUEST, os.getpid() & 0xFFFF, int.from_bytes(os.urandom(4), "big"))
     wanted = HEADER.pack() + Probe(Kind.REPLY, request.identifier, request.sequence).pack()
-    with closing(_socket(remote, ttl, dscp)) as sock:
+    with closing(connected(remote, GRE_PROTOCOL, ttl, dscp)) as sock:
         asked = time.monotonic()
         try:
             sock.send(HEADER.pack() + request.pack())
@@ -36,10 +36,10 @@ def probe(remote: Address, timeout: float, ttl: int = 64, dscp: int = 0) -> floa
     return None
 
 
-def _socket(remote: Address, ttl: int, dscp: int) -> socket.socket:
-    """A raw socket for GRE packets to and from one PA."""
+def connected(remote: Address, protocol: int, ttl: int = 64, dscp: int = 0) -> socket.socket:
+    """A raw socket for a protocol's packets to and from one PA; theirs have DF."""
     family = socket.AF_INET if remote.version == 4 else socket.AF_INET6
-    sock = socket.socket(family, socket.SOCK_RAW, GRE_PROTOCOL)
+    sock = socket.socket(family, socket.SOCK_RAW, protocol)
     sock.setblocking(False)
     if remote.version == 4:
         sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DO)

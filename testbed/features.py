@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from nvgre_node.dataplane import DATAPLANES, implementation
@@ -28,7 +28,7 @@ _OWN = (
     ROOT,
     Feature(program("mnexec", "mininet"), ("every network",)),
     Feature(program("ip", "iproute2"), ("every network",)),
-    Feature(program("iperf3", "iperf3"), ("throughput",)),
+    Feature(program("iperf3", "iperf3"), ("throughput", "interop")),
     Feature(program("ethtool", "ethtool"), ("throughput",)),
     Feature(program("nft", "nftables"), ("ecmp", "conformance", "multipath: key", "gateways")),
     Feature(program("wg", "wireguard-tools"), ("site_to_site",)),
@@ -48,11 +48,16 @@ def features() -> tuple[Feature, ...]:
     return tuple(found.values())
 
 
-def missing_for(users: Iterable[str]) -> str:
-    """What these data planes or experiments lack on this machine, with the remedies; empty if nothing."""
+def missing_for(users: Iterable[str], beside: Container[str] = ()) -> str:
+    """What these data planes or experiments lack on this machine, with the remedies; empty if nothing.
+
+    What is `beside` that is not looked at.
+    """
     concerned = {"every network", *users}
     needed = [feature for feature in features() if concerned & set(feature.needed_by)]
-    return "; ".join(_said(feature) for feature in needed if not feature.need.present())
+    return "; ".join(
+        _said(feature) for feature in needed if feature.need.name not in beside and not feature.need.present()
+    )
 
 
 def missing_for_a_target() -> str:

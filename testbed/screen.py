@@ -9,17 +9,22 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from experiments import schema
 from experiments.as_expected import rows
+from experiments.interop import matrix
+from experiments.interop.matrix import Cell, State
+from experiments.interop.rows import row_of
 from experiments.results import Measurement, Outcome, Verdict
 from experiments.runner import Plan, conduct
 from experiments.store import Run
 from nvgre_node.errors import MissingError
 from testbed import tables
 from testbed.features import missing_for, missing_for_a_target
+from testbed.workbench import Guests
 
 _COLOURS = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.SKIP: "yellow"}
 _SHOWN = 3
@@ -30,7 +35,7 @@ def carry_out(plan: Plan, as_json: bool) -> int:
     if missing := missing_for_a_target() if plan.target else missing_for([*plan.dataplanes, *plan.experiments]):
         raise MissingError(missing)
     with progress_bars() as bars:
-        run = conduct(plan, bars)
+        run = conduct(plan, bars, Guests())
     if as_json:
         click.echo(json.dumps({"run": str(run.folder), **_with_samples(run)}, indent=2))
     else:
@@ -77,6 +82,9 @@ def show(run: Run) -> None:
     for outcome in run.outcomes:
         if outcome.experiment == "expectations":
             tables.show(_expectations(outcome))
+        if outcome.experiment == "interop" and outcome.samples:
+            show_matrix(outcome)
+    for outcome in run.outcomes:
         if outcome.reason:
             click.echo(f"{outcome.experiment}: {outcome.reason}")
     click.echo(f"Report: {run.folder / 'report.html'}")
@@ -89,6 +97,26 @@ def _expectations(outcome: Outcome) -> Table:
         verdict = Verdict.PASS if row.holds else Verdict.FAIL
         made.add_row(row.what, str(row.pairs), row.expected, row.observed, f"[{_COLOURS[verdict]}]{verdict}[/]")
     return made
+
+
+_STYLES = {State.ANY: "bold green", State.ZERO: "bold yellow", State.WRONG: "bold red", State.EMPTY: "dim"}
+
+
+def show_matrix(outcome: Outcome) -> None:
+    """Prints who understands whom: a line for each end, a column for each data plane."""
+    found = matrix.table([row_of(sample) for sample in outcome.samples])
+    made = tables.table("", *found.columns, title="who with whom")
+    for name, cells in found.lines:
+        made.add_row(name, *map(_cell, cells), end_section=True)
+    tables.show(made)
+    for remark in found.remarks:
+        click.echo(remark)
+
+
+def _cell(cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    return "\n".join([f"[{_STYLES[cell.state]}]{cell.state}[/]", *map(escape, cell.lines)])
 
 
 def _key_figures(outcome: Outcome) -> list[str]:

@@ -20,7 +20,7 @@ from ruamel.yaml.reader import ReaderError
 from topologies.nodes import MERGE, YAML_TAG, children, entries, plain, scalar, within
 from topologies.problems import Finding, Path, Problem, ScenarioError, dotted, show
 
-BYTES_AT_MOST = 200_000
+BYTES_AT_MOST = 2_000_000
 VALUES_AT_MOST = 50_000
 """Values in a file after its aliases are followed: far above any network, far below what aliases can multiply to."""
 

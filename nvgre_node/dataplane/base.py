@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from ipaddress import IPv6Address
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from nvgre_node.dataplane.capability import Capability
-from nvgre_node.needs import Need
 from nvgre_node.policy import Address, LookupRecord, NvePolicy
+
+if TYPE_CHECKING:
+    from nvgre_node.needs import Need
 
 
 class Drop(IntEnum):
@@ -152,6 +154,14 @@ NO_PORT = ""
 
 NO_PA: Address = IPv6Address(0)
 """The PA under which packets are counted that came from none that may send into their virtual subnet."""
+
+
+@runtime_checkable
+class Restorable(Protocol):
+    """A data plane that can mend what somebody else has done to it. Inside its host's network namespace."""
+
+    def restore(self) -> None:
+        """Has everything be as the policy in force has it."""
 
 
 class DataPlane(Protocol):

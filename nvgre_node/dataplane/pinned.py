@@ -5,39 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_network
+from ipaddress import IPv6Address
 from pathlib import Path
-from typing import Any
 
+from nvgre_node.dataplane import decoded
 from nvgre_node.dataplane.base import NO_PA, NO_SUBNET, PaCounters, PortCounters, SubnetCounters
+from nvgre_node.dataplane.decoded import NveTables, PinnedRecord, PinnedRoute
 from nvgre_node.dataplane.layouts import (
     COUNTERS,
     END,
     END_FIRST_PORT,
     END_NO_PA,
     END_NO_PORT,
-    L2ONLY,
-    NEIGHBOUR,
-    NEIGHBOUR_KEY,
     NOWHERE,
     PEER,
     PEER_KEY,
     PORT,
     PORT_KEY,
-    RECORD,
-    RECORD_KEY,
-    RECORD_ROUTER,
-    RECORD_TYPES,
-    ROUTE,
-    ROUTE_KEY,
     U32,
     sum_counters,
     sum_pa,
     sum_port,
-    unpack_address,
 )
 from nvgre_node.dataplane.libbpf import Map
-from nvgre_node.policy import Address, Network
+from nvgre_node.policy import Address
 from nvgre_node.vendor import VSID_VENDOR
 
 
@@ -99,68 +90,24 @@ def pinned_pas(directory: Path) -> dict[Address, PaCounters]:
     return found
 
 
-@dataclass(frozen=True)
-class PinnedRecord:
-    """A lookup record as an NVE has it: `pa` is None where the VM is on its own host, `ca` where none is known."""
-
-    vsid: int
-    ca: Address | None
-    mac: str
-    pa: Address | None
-    deliver_vsid: int
-    type: str
-
-
-@dataclass(frozen=True)
-class PinnedRoute:
-    """A route as an NVE has it; routing domains are numbers there. `next_hop` is None for on-link."""
-
-    domain: int
-    prefix: Network
-    vsid: int
-    next_hop: Address | None
-
-
 def pinned_records(directory: Path) -> list[PinnedRecord]:
     """The lookup records of an NVE that another process runs, and the addresses of its router. Raises as above."""
-    with (
-        closing(Map.pinned(directory / "records", RECORD_KEY.size, RECORD.size)) as records,
-        closing(Map.pinned(directory / "neighbours", NEIGHBOUR_KEY.size, NEIGHBOUR.size)) as neighbours,
-    ):
-        known = {key: RECORD.unpack(value) for key in records if (value := records.get(key))}
-        cas = [(key, NEIGHBOUR.unpack(value)) for key in neighbours if (value := neighbours.get(key))]
-    found = [_pinned_record(known, *NEIGHBOUR_KEY.unpack(key), *value) for key, value in cas]
-    named = {(record.vsid, record.mac) for record in found}
-    l2only = [_pinned_record(known, vsid, 4, bytes(16), mac, L2ONLY) for vsid, mac in map(RECORD_KEY.unpack, known)]
-    rest = [record for record in l2only if (record.vsid, record.mac) not in named]
-    return sorted([*found, *rest], key=lambda record: (record.vsid, record.mac, str(record.ca)))
-
-
-def _pinned_record(
-    known: Mapping[bytes, tuple[Any, ...]], vsid: int, version: int, ca: bytes, mac: bytes, kind: int
-) -> PinnedRecord:
-    ifindex, deliver_vsid, *_, pa = known.get(RECORD_KEY.pack(vsid, mac), (1, vsid, NOWHERE))
-    mapped = IPv6Address(pa)
-    remote = None if ifindex else mapped.ipv4_mapped or mapped
-    type_ = "router" if kind == RECORD_ROUTER else str(RECORD_TYPES[kind])
-    own_ca = None if kind == L2ONLY else unpack_address(version, ca)
-    return PinnedRecord(vsid, own_ca, mac.hex(":"), remote, deliver_vsid, type_)
+    return decoded.records(_read(directory, "records"), _read(directory, "neighbours"))
 
 
 def pinned_routes(directory: Path) -> list[PinnedRoute]:
     """The routes of an NVE that another process runs. Raises as above."""
-    with closing(Map.pinned(directory / "routes", ROUTE_KEY.size, ROUTE.size)) as routes:
-        pairs = [(ROUTE_KEY.unpack(key), ROUTE.unpack(value)) for key in routes if (value := routes.get(key))]
-    found = [
-        PinnedRoute(
-            domain,
-            ip_network((unpack_address(version, ca), bits - 64)),
-            vsid,
-            None if on_link else unpack_address(version, next_hop),
-        )
-        for (bits, domain, version, ca), (vsid, on_link, next_hop) in pairs
-    ]
-    return sorted(found, key=lambda route: (route.domain, route.prefix.version, route.prefix.network_address.packed))
+    return decoded.routes(_read(directory, "routes"))
+
+
+def pinned_tables(directory: Path, names: Mapping[int, str]) -> NveTables:
+    """All that an NVE of another process works from; `names` are those of its host's interfaces. Raises as above."""
+    return decoded.decoded({name: _read(directory, name) for name in decoded.READ}, names)
+
+
+def _read(directory: Path, name: str) -> dict[bytes, bytes]:
+    with closing(Map.pinned(directory / name, *decoded.READ[name])) as found:
+        return {key: value for key in found if (value := found.get(key)) is not None}
 
 
 def pinned_peers(directory: Path) -> list[Address]:

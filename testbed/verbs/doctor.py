@@ -1,18 +1,22 @@
-"""`doctor`: what this machine can do."""
+"""`doctor`: what this machine can do, or what is wrong with a network that runs."""
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 
 import click
 
-from nvgre_node import kernel
+from nvgre_node import control, kernel
+from nvgre_node.errors import MissingError
 from testbed.features import ROOT, features
+from testbed.running import examine
 from testbed.tables import show, table
 from testbed.vm.uml import UserModeLinux
 
 HERE, GUEST, NOWHERE, UNKNOWN = "here", "in a guest", "nowhere", "unknown"
+PASSED, FAILED = 0, 1
 _IN_A_GUEST = "./nvgre vm run -- ..."
 
 
@@ -54,13 +58,26 @@ def kernel_features() -> list[Row]:
     return rows
 
 
-@click.command(short_help="What this machine can do.")
+@click.command(short_help="What this machine can do, or what is wrong with a running network.")
+@click.argument("run_id", metavar="[RUN]", required=False)
+@click.option("--mend", is_flag=True, help="First have RUN put back routes, next hops, and what its NVEs work from.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(as_json: bool) -> int:
-    """Say of each feature that something here needs where it can be had: here, in a guest (./nvgre vm), or nowhere.
+def command(run_id: str | None, mend: bool, as_json: bool) -> int:
+    """Say what is wrong with a network that ./nvgre up runs, by its id RUN, or what this machine can do.
+
+    Of a network, what its NVEs have is held against its policy, and its underlay against what tenants need; test
+    packets go from each NVE to all that it sends to. Every fault is a sentence: what, where, and the mend. They are
+    listed in docs/faults.md. Exit status 1 if there is any.
+
+    Of the machine: say of each feature that something here needs where it can be had: here, in a guest (./nvgre vm),
+    or nowhere.
 
     Nothing is guessed: features of the kernel are made, in a network namespace of their own, and gone at once.
     """
+    if run_id:
+        return _network(run_id, mend, as_json)
+    if mend:
+        raise click.UsageError("--mend is for a network: say which, as in doctor RUN --mend")
     rows = [*programs_and_rights(), *kernel_features()]
     if as_json:
         click.echo(json.dumps([asdict(row) | {"present": row.where == HERE} for row in rows], indent=2))
@@ -70,3 +87,25 @@ def command(as_json: bool) -> int:
             made.add_row(row.feature, row.needed_by, row.where, row.why, "" if row.where == HERE else row.remedy)
         show(made)
     return 0 if all(row.where in (HERE, GUEST) for row in rows) else 3
+
+
+def _network(run_id: str, mend: bool, as_json: bool) -> int:
+    """What is wrong with a running network."""
+    if os.geteuid() != 0:
+        raise MissingError("looking into a running network needs root: use sudo")
+    if mend:
+        said = control.ask(run_id, "restore")
+        click.echo(said, err=as_json)
+    examined = examine(run_id)
+    found = examined.found
+    if as_json:
+        told = [{"fault": one.fault, "what": one.what, "mend": one.mend(run_id)} for one in found]
+        click.echo(json.dumps({"run": run_id, "findings": told, "unread": examined.unread}, indent=2))
+        return FAILED if found else PASSED
+    for finding in found:
+        click.echo(finding.sentence(run_id))
+    for host, plane in examined.unread.items():
+        click.echo(f"not looked at: what the NVE of {host} works from, since {plane} cannot be read from outside")
+    if not found:
+        click.echo(f"{run_id}: nothing is wrong")
+    return FAILED if found else PASSED

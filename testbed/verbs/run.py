@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,15 @@ def _refuse_what_a_target_excludes(names: tuple[str, ...]) -> None:
 @click.argument("experiments", nargs=-1, required=True, type=click.Choice(EXPERIMENTS))
 @click.option("--scenario", default="contoso_fabrikam", show_default=True, help="A shipped name, or a file.")
 @settings_option
-@click.option("--dataplane", "dataplanes", default="ebpf", show_default=True, callback=_dataplanes, metavar="D[,D]")
+@click.option(
+    "--dataplane",
+    "dataplanes",
+    default="ebpf",
+    show_default=True,
+    callback=_dataplanes,
+    metavar="D[,D]",
+    help="Who carries it; of interop, who meets whom (all, unless given).",
+)
 @click.option(
     "--target",
     metavar="FILE",
@@ -76,4 +85,6 @@ def command(
     loaded = load(scenario, sets)
     if "expectations" in names:
         loaded.expectations()  # refused before the first network is built
-    return carry_out(Plan(names, loaded, dataplanes, quick, seed, out, sys.argv[1:]), as_json)
+    given = click.get_current_context().get_parameter_source("dataplanes") is not ParameterSource.DEFAULT
+    plan = Plan(names, loaded, dataplanes, quick, seed, out, sys.argv[1:])
+    return carry_out(replace(plan, together=dataplanes) if given else plan, as_json)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from nvgre_node.dataplane import DATAPLANES
+from testbed.running import commands
 from testbed.settings import settings_option
 from topologies import Scenario, load
 
@@ -22,10 +23,7 @@ def command(scenario: str, sets: tuple[str, ...], dataplane: str) -> None:
     from nvgre_node.control import Control
     from nvgre_node.net import NvgreNet
 
-    def migrate(vm: str, host: str) -> str:
-        return str(net.migrate(vm, host))
-
-    with NvgreNet(loaded, dataplane) as net, Control(net.own.directory, {"migrate": migrate}):
+    with NvgreNet(loaded, dataplane) as net, Control(net.own.directory, commands(net, loaded)):
         setLogLevel("output")
         click.echo(_welcome(loaded, net.own.id))
         CLI(net)
@@ -39,4 +37,5 @@ Type a node's name and a command; `exit` leaves. For example:
   {vm.node} ping -c 3 {peer.ca() or peer.ca(6)}
   {host} tcpdump -c 10 -nei {host}-eth0 ip proto 47
 From another terminal: ip netns exec {run_id}-{host} ..., and
-  ./nvgre migrate {vm.node} {scenario.policy.nves[-1].host}"""
+  ./nvgre migrate {vm.node} {scenario.policy.nves[-1].host}
+  ./nvgre doctor {run_id}"""

@@ -12,6 +12,7 @@ import os
 import resource
 import stat
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -46,6 +47,8 @@ DEVICES = {"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9}
 """The devices that are nobody's: minor numbers under the major number 1."""
 KEPT = "-all,+chown,+dac_override,+dac_read_search,+fowner,+fsetid,+setuid,+setgid"
 """Privileges of the guest's process: those that files of other users need."""
+RAW = f"{KEPT},+net_raw"
+"""The same of a guest whose own NIC speaks GRE: it needs a raw socket."""
 
 MEMORY = "/dev/shm"  # noqa: S108 (the cell's own)
 """Where the guest's memory is: in the host's, gone with the cell."""
@@ -99,8 +102,12 @@ def is_replaced(point: str, kind: str) -> bool:
     return kind in KERNEL_MADE or f"{point}/".startswith(("/proc/", "/sys/", "/dev/"))
 
 
-def confine(shared: str) -> None:
-    """Makes this process's mounts read-only but for the folder `shared`; needs namespaces that it may change."""
+def confine(shared: str, devices: Sequence[str] = ()) -> None:
+    """Makes this process's mounts read-only but for the folder `shared`; needs namespaces that it may change.
+
+    Of the machine's own devices it keeps those that it is told.
+    """
+    kept = {path: Path(path).stat() for path in devices}
     for point, kind in reversed(mounts()):
         if is_replaced(point, kind):
             with suppress(OSError):  # hidden under another mount, and so out of reach already
@@ -112,14 +119,16 @@ def confine(shared: str) -> None:
     mount("dev", "/dev", "tmpfs", _MS_NOSUID, "mode=755")
     for name, minor in DEVICES.items():
         os.mknod(f"/dev/{name}", stat.S_IFCHR | 0o666, os.makedev(1, minor))
+    for path, found in kept.items():
+        os.mknod(path, found.st_mode, found.st_rdev)
     Path(MEMORY).mkdir()
 
 
-def become(command: list[str]) -> NoReturn:
-    """Gives up privileges and becomes a program."""
+def become(command: list[str], privileges: str) -> NoReturn:
+    """Gives up all but these privileges and becomes a program."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     environment = {"PATH": os.defpath, "TMPDIR": MEMORY, "HOME": MEMORY}
-    limits = ["--no-new-privs", "--inh-caps=-all", f"--bounding-set={KEPT}"]
+    limits = ["--no-new-privs", "--inh-caps=-all", f"--bounding-set={privileges}"]
     os.execvpe("setpriv", ["setpriv", *limits, "--", *command], environment)  # noqa: S606
 
 
@@ -132,16 +141,19 @@ def wait_for(child: int) -> int:
 
 
 def main() -> None:
-    """Confines itself and runs the program that its arguments name, after the folder that is to stay writable.
+    """Confines itself and runs the command after `--`; before it: its privileges, the folder to stay writable, devices.
+
+    Before both: the privileges that the program keeps.
 
     Everything in the cell ends when this process does. The program is its child since a process 1 cannot end itself by
     a signal, which is how User-Mode Linux ends after a panic.
     """
-    shared, *command = sys.argv[1:]
-    confine(shared)
+    own, command = sys.argv[1 : sys.argv.index("--")], sys.argv[sys.argv.index("--") + 1 :]
+    privileges, shared, *devices = own
+    confine(shared, devices)
     child = os.fork()
     if not child:
-        become(command)
+        become(command, privileges)
     sys.exit(1 if wait_for(child) else 0)
 
 

@@ -18,6 +18,8 @@ _PASSED_ON = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TERM", "TZ", "USER",
 _HIDDEN = tuple(map(Path, ("/dev", "/proc", "/run", "/sys")))
 """What a guest has of its own."""
 _LONGEST = 100_000
+PIPES, DIALOGUE, TERMINAL = "pipes", "dialogue", "terminal"
+"""How a command is joined to the host: output alone, or input too, or by a terminal."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Job:
     folder: Path = field(default_factory=Path.cwd)
     bring_back: Sequence[Path] = ()
     environment: Mapping[str, str] = field(default_factory=lambda: passed_on(os.environ))
-    terminal: bool = False
+    mode: str = PIPES
 
     def check(self) -> None:
         """Raises BadInputError for what no guest can do."""
@@ -46,7 +48,7 @@ class Job:
         words = ["env", "-i", "-C", str(self.folder), *variables, *self.command]
         (folder / "command").write_bytes(_words(words))
         (folder / "back").write_bytes(_words([str(path.relative_to("/")) for path in self.bring_back]))
-        (folder / "mode").write_text("terminal\n" if self.terminal else "pipes\n")
+        (folder / "mode").write_text(f"{self.mode}\n")
 
 
 def passed_on(environment: Mapping[str, str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import FileIO
@@ -88,6 +88,33 @@ def run(job: Job, engine: Engine, streams: Streams, limit: float | None = None, 
             ended before the command did.
         LimitError: it was not done after `limit` seconds.
     """
+    with started(job, engine, streams, memory) as guest:
+        pump({**streams.sinks, **guest.log}, streams.typed, limit)
+        return result(job, guest.folder, guest.tail)
+
+
+@dataclass(frozen=True)
+class Guest:
+    """One that runs: the folder of its job, and the end of its kernel's log, with where to read that."""
+
+    folder: Path
+    tail: Tail
+    log: Mapping[int, Sink]
+
+
+@contextmanager
+def started(
+    job: Job,
+    engine: Engine,
+    streams: Streams,
+    memory: int = MEMORY,
+    place: Path | None = None,
+    nics: Sequence[str] = (),
+) -> Iterator[Guest]:
+    """A guest that has begun with a job, ended with the block; raises as `run` does.
+
+    `place` is the network namespace that it is in, one of its own unless told otherwise; `nics` are its interfaces.
+    """
     job.check()
     if os.geteuid() != 0:
         raise MissingError("a guest needs root: use sudo")
@@ -97,25 +124,29 @@ def run(job: Job, engine: Engine, streams: Streams, limit: float | None = None, 
         raise MissingError("this is a guest already, and a guest runs no other")
     if reason := engine.missing():
         raise MissingError(reason)
+    engine.prepare()
     with uninterrupted():
         own = Run.create()
     try:
         folder, log = own.directory / "job", Tail()
         job.write(folder, engine.name)
-        with _process(own, engine.command(folder, streams.channels, memory), streams.ends) as process:
+        with _process(own, engine.command(folder, streams.channels, memory, nics), streams.ends, place) as process:
             assert process.stdout is not None  # noqa: S101 (for mypy: it is a pipe)
-            pump({**streams.sinks, process.stdout.fileno(): log}, streams.typed, limit)
-        return result(job, folder, log)
+            yield Guest(folder, log, {process.stdout.fileno(): log})
     finally:
         own.close()
 
 
 @contextmanager
-def _process(own: Run, command: list[str], ends: list[FileIO]) -> Iterator[subprocess.Popen[bytes]]:
-    """The guest's process, in a session and a network namespace of its own, by which the run finds all of it."""
-    netns.create(own.namespace(_NODE).name)
+def _process(own: Run, command: list[str], ends: list[FileIO], place: Path | None) -> Iterator[subprocess.Popen[bytes]]:
+    """The guest's process, in a session and a network namespace of its own, by which the run finds all of it.
+
+    In somebody else's namespace it is that one's owner who finds it.
+    """
+    if place is None:
+        netns.create(own.namespace(_NODE).name)
     dies_with_us = ["setpriv", "--pdeathsig", "KILL", "--"]
-    with entered(own.namespace(_NODE)):
+    with entered(place or own.namespace(_NODE)):
         process = subprocess.Popen(
             [*dies_with_us, *command],
             cwd="/",

@@ -191,7 +191,7 @@ MUTANTS = {
     "nothing that fails a check": Mutant(
         "decapsulate.h",
         "if (is_tag(head.eth.h_proto))",
-        "learn(vsid, head.eth.h_source, &arrival.pa);\n\tif (is_tag(head.eth.h_proto))",
+        "learn(vsid, head.eth.h_source, &arrival.pa, from.end);\n\tif (is_tag(head.eth.h_proto))",
     ),
     "no number, no slow path": Mutant("fragment.h", "record->number &&", ""),
 }

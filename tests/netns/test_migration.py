@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import ip_interface
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scapy.layers.inet import ICMP, IP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 
+from experiments.beacon import beacon
 from experiments.transfer import transfer
 from nvgre_node.acl import Action, Direction, Rule
 from nvgre_node.dataplane.base import Drop
@@ -16,7 +19,7 @@ from nvgre_node.errors import BadInputError
 from nvgre_node.migration import Mover
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import ProviderHost
-from nvgre_node.policy import UnknownNameError
+from nvgre_node.policy import UnknownNameError, Vm
 from topologies import load
 
 from .tap import Tap, token, vms, wire
@@ -99,13 +102,14 @@ def test_what_arrives_at_its_old_host_is_dropped_there_and_counted(monkeypatch: 
     with NvgreNet(load("leaf_spine")) as net, Tap(net) as tap:
         update = ProviderHost.update
         monkeypatch.setattr(ProviderHost, "update", lambda host: host.name == "host3" or update(host))
-        net.migrate("red1", "host2")
+        tap.during(lambda: net.migrate("red1", "host2"))
+        before = net.dropped()
 
         heard = tap.say("red2", to_red1(mark := token()), mark)
 
         assert vms(heard) == {}
         assert outer(wire(heard, "host1"), mark) == {(PA["host1"], VSID["red"])}
-        assert net.dropped()[Drop.UNKNOWN_VSID] == 1  # no VM of the virtual subnet is left there
+        assert net.dropped() - before == {Drop.UNKNOWN_VSID: 1}  # no VM of the virtual subnet is left there
 
 
 def test_a_tcp_connection_outlives_its_move() -> None:
@@ -191,3 +195,85 @@ def test_a_mover_knows_where_every_vm_is() -> None:
         net.migrate("red1", "host2")
         assert isinstance(net.mover, Mover)
         assert {vm.name: vm.host for vm in net.mover.policy.vms}["red1"] == "host2"
+
+
+# VMs that come and go
+
+NEWCOMER = Vm(
+    "red9", "red_net", "host2", "02:00:0a:00:00:09", (ip_interface("10.0.0.9/24"), ip_interface("fd00:10::9/64"))
+)
+
+
+def test_a_vm_that_comes_can_be_reached_and_one_that_goes_cannot(tap: Tap) -> None:
+    net = tap.net
+    net.add_vm(NEWCOMER)
+    assert net["red1"].ping("10.0.0.9")
+    assert net["red9"].ping("fd00:10::2")
+    assert not net["blue1"].ping("10.0.0.9", timeout=1)
+
+    net.migrate("red9", "host3")
+    assert net["red1"].ping("10.0.0.9")
+
+    net.remove_vm("red9")
+    assert "red9" not in {vm.name for vm in net.vms}
+    assert not net["red1"].ping("10.0.0.9", timeout=1)
+    assert {record.vm for host in net.provider_hosts for record in host.policy.records} & {"red9"} == set()
+    net.add_vm(NEWCOMER)
+    assert net["red1"].ping("10.0.0.9")
+
+
+def test_others_lose_nothing_while_vms_come_and_go() -> None:
+    with NvgreNet(load("leaf_spine")) as net:
+        with beacon(net["blue3"], net["blue1"], "10.0.0.1") as record:
+            for _ in range(3):
+                net.add_vm(NEWCOMER)
+                net.remove_vm("red9")
+        arrived = [number for number, _ in record.arrived]
+    assert len(arrived) > 10
+    assert arrived == list(range(len(arrived)))
+    assert len(record.sent) - len(arrived) < 5  # what was on its way at the end
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "red1"}, "there is a red1 already"),
+        ({"name": "host1"}, "there is a host1 already"),
+        ({"subnet": "green_net"}, "no virtual subnet is called 'green_net'"),
+        ({"host": "host9"}, "no provider host is called 'host9'"),
+        ({"cas": (ip_interface("10.0.0.2/24"),)}, "10.0.0.2 is the CA of red2"),
+        ({"mac": "02:00:0A:00:00:02"}, "02:00:0A:00:00:02 is the MAC address of red2"),
+        ({"vid": 7}, "only VMs with a port of their own"),
+    ],
+)
+def test_a_vm_that_cannot_come_changes_nothing(change: dict[str, Any], message: str, still: NvgreNet) -> None:
+    policy, nodes = still.mover.policy, list(still.hosts)
+    with pytest.raises(BadInputError, match=message):
+        still.add_vm(replace(NEWCOMER, **change))
+    assert (still.mover.policy, still.hosts) == (policy, nodes)
+    assert still["red1"].ping(RED2)
+
+
+@pytest.fixture(scope="module")
+def still() -> Iterator[NvgreNet]:
+    with NvgreNet(load("two_hosts")) as net:
+        yield net
+
+
+def test_a_vm_whose_nve_refuses_it_is_gone_again(still: NvgreNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    update = ProviderHost.update
+
+    def refuse(host: ProviderHost) -> None:
+        if "red9" in host.policy.interfaces:
+            raise BadInputError("no room")
+        update(host)
+
+    monkeypatch.setattr(ProviderHost, "update", refuse)
+    with pytest.raises(BadInputError, match="no room"):
+        still.add_vm(NEWCOMER)
+    monkeypatch.undo()
+    assert "red9" not in still
+    assert still["red1"].ping(RED2)
+    still.add_vm(NEWCOMER)
+    assert still["red1"].ping("10.0.0.9")
+    still.remove_vm("red9")

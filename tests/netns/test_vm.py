@@ -9,7 +9,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -207,8 +207,8 @@ def test_a_guest_can_write_nothing_of_the_host(tmp_path: Path) -> None:
 class Unconfined(UserModeLinux):
     """The engine without its cell."""
 
-    def command(self, job: Path, channels: Channels, memory: int) -> list[str]:
-        words = super().command(job, channels, memory)
+    def command(self, job: Path, channels: Channels, memory: int, nics: Sequence[str] = ()) -> list[str]:
+        words = super().command(job, channels, memory, nics)
         start = words.index(sys.executable)
         return [*words[:start], *words[words.index("env", start) :]]
 

@@ -28,6 +28,7 @@ PURE = (
     "dataplane/base",
     "dataplane/capability",
     "dataplane/layouts",
+    "dataplane/tables",
     "dataplane/model/*",
     "dataplane/openvswitch/pipeline",
     "dataplane/openvswitch/flows",

@@ -29,7 +29,7 @@ from nvgre_node.dataplane.layouts import (
 from nvgre_node.dataplane.libbpf import Object
 from nvgre_node.dataplane.punt import PuntReader
 from nvgre_node.dataplane.slow_path import SlowPath
-from nvgre_node.dataplane.tables import Numbering, Table, changes, tables
+from nvgre_node.dataplane.tables import ORDER, Numbering, Table, changes, tables
 from nvgre_node.errors import BadInputError
 from nvgre_node.multicast import Memberships
 from nvgre_node.packet import path_mtu_listeners
@@ -113,6 +113,15 @@ class EbpfDataPlane:
         self._write(policy)
         self._watch_ports(name for name, index in self._index.items() if before.get(name) != index)
         self._join(policy)
+
+    def restore(self) -> None:
+        """Has maps and programs be as the policy in force has them, whatever somebody else has done to them."""
+        self._index = {name: link["index"] for name, link in _links().items() if name in self._policy.interfaces}
+        maps = self.loaded.maps
+        self._tables = {name: {key: maps[name].get(key) or b"" for key in maps[name]} for name in ORDER}
+        self._write(self._policy)
+        self._watch_ports(self._policy.interfaces)
+        self._watch_rest()
 
     def _join(self, policy: NvePolicy) -> None:
         if policy.joined and self._memberships is None:

@@ -1,12 +1,16 @@
 #!/bin/sh
 # Process 1 of any guest once its root is there: runs the job, hands back what it wrote and how it ended, switches off.
-# From the host, in /run/job: `command` and `back`, lists of words that each end with a NUL, and `mode`.
+# From the host, in /run/job: `command` and `back`, lists of words that each end with a NUL, and `mode`. OUT and ERR are
+# the devices that lead to where the host takes output and error output.
 set -eu
 job=/run/job
-out=/dev/tty1 err=/dev/tty2
 
 run() { # the command, in a session of its own
     xargs -0 -x -n 1000000 -s 1000000 -a "$job/command" setsid --wait "$@" /bin/sh "$job/guest/command.sh"
+}
+
+raw() { # what is written to a terminal leaves it as it is
+    [ ! -t 0 ] || stty raw -echo
 }
 
 end_all_but() { # what the command left running; kernel threads do not mind
@@ -20,18 +24,19 @@ ip link set lo up
 read -r mode <"$job/mode"
 case $mode in
 terminal)
-    run --ctty <"$out" >"$out" 2>&1 || :
+    run --ctty <"$OUT" >"$OUT" 2>&1 || :
     end_all_but
     ;;
-pipes) # the command must not take its output for a terminal
-    stty -F "$out" raw -echo
-    stty -F "$err" raw -echo
+pipes | dialogue) # the command must not take its output for a terminal
+    raw <"$OUT"
+    raw <"$ERR"
     mkfifo /run/out /run/err
-    cat /run/out >"$out" &
+    cat /run/out >"$OUT" &
     copies=$!
-    cat /run/err >"$err" &
+    cat /run/err >"$ERR" &
     copies="$copies $!"
-    run </dev/null >/run/out 2>/run/err || :
+    [ "$mode" = dialogue ] && input=$OUT || input=/dev/null
+    run <"$input" >/run/out 2>/run/err || :
     end_all_but "$copies"
     # shellcheck disable=SC2086 # a list of words
     wait $copies

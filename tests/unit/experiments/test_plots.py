@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from experiments.plots import ecmp, isolation, mtu, places, style, throughput, topology
+from experiments.plots import ecmp, interop, isolation, mtu, places, style, throughput, topology
 from experiments.results import Sample
 from nvgre_node.fabric import Attachment, Fabric, FabricLink
 from nvgre_node.policy import Nve, Policy, VirtualSubnet, Vm
@@ -118,6 +118,21 @@ def spreads(paths: int = 2, versions: tuple[str, ...] = ("IPv4", "IPv6")) -> lis
     ]
 
 
+def meetings(*, wrong: bool = False) -> list[Sample]:
+    """What `interop` saw of a data plane with itself and with two others, one of which was not tried."""
+
+    def row(right: str, tried: str, observed: str, value: float | None = None) -> Sample:
+        ends = {"left": "ebpf", "right": right, "sender": "ebpf", "receiver": right}
+        expected = {"largest packet": "1458"}.get(tried, observed)
+        setting = {"outer": "IPv4", "flow_ids": "zero", "place": "here", "reason": ""}
+        return {**ends, **setting, "tried": tried, "expected": expected, "observed": observed, "value": value}
+
+    found = [row(right, "ping", "answered") for right in ("ebpf", "Scapy")]
+    found.append(row("Scapy", "largest packet", "1400" if wrong else "1458"))
+    found.append(row("ebpf", "TCP stream", "arrives", 4.25))
+    return [*found, {**row("gretap", "", ""), "place": "", "reason": "gretap: this kernel has no gretap"}]
+
+
 def network(hosts: int, tenants: int) -> tuple[Policy, Fabric]:
     subnets = tuple(
         VirtualSubnet(f"net{t}", f"tenant{t}", 5001 + t, (IPv4Network("10.0.0.0/24"),)) for t in range(tenants)
@@ -218,6 +233,15 @@ def test_what_spreads_shows_its_packets_by_path(tmp_path: Path, paths: int, vers
     assert "EXPECTED" not in shown
 
 
+def test_ends_that_meet_show_what_was_measured_and_why_nothing_was(tmp_path: Path) -> None:
+    shown = saved(interop.draw(meetings()), tmp_path)
+    assert "2 pairs understand each other" in shown
+    for words in ("1458 B over IPv4", "4.2 Gb/s", "not tried", "gretap: this kernel has no gretap"):
+        assert words in shown
+    assert "NOT AS EXPECTED" not in shown
+    assert "NOT AS EXPECTED: ebpf with Scapy" in saved(interop.draw(meetings(wrong=True)), tmp_path)
+
+
 def test_leaves_and_spines_stand_in_rows_of_their_own(tmp_path: Path) -> None:
     scenario = load("leaf_spine")
     at = places.Places(scenario.policy, scenario.fabric)
@@ -265,7 +289,7 @@ def test_the_same_samples_give_the_same_file(tmp_path: Path) -> None:
     assert (first / "rates.png").read_bytes() == (second / "rates.png").read_bytes()
 
 
-@pytest.mark.parametrize("draw", [isolation.draw, mtu.draw, throughput.draw, ecmp.draw])
+@pytest.mark.parametrize("draw", [isolation.draw, mtu.draw, throughput.draw, ecmp.draw, interop.draw])
 def test_no_samples_no_figure(draw: object) -> None:
     assert callable(draw)
     with pytest.raises(ValueError, match="no samples"):

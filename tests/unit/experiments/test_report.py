@@ -132,6 +132,18 @@ def test_a_requirement_says_what_failed_what_was_chosen_and_why_nothing_was_trie
     assert '<p class="tried">no VLANs</p>' in html
 
 
+def test_who_understands_whom_is_a_table_with_a_reason_in_every_empty_cell(tmp_path: Path) -> None:
+    setting = {"outer": "IPv4", "flow_ids": "zero", "place": "here"}
+    ends = {"left": "ebpf", "right": "ebpf", "sender": "ebpf", "receiver": "ebpf"}
+    seen: Sample = {**setting, **ends, "tried": "ping", "expected": "answered", "observed": "answered", "reason": ""}
+    untried: Sample = dict.fromkeys(("sender", "receiver", "tried", "expected", "observed", "place"), "")
+    not_tried: Sample = {**seen, **untried, "right": "gretap", "reason": f"no gretap {EVIL}"}
+    html = page(tmp_path, Outcome("interop", "each with each", "two_hosts", (), (GOOD,), (seen, not_tried)))
+    assert '<tr><th>ebpf</th><td><span class="badge pass">works, with any FlowID</span></td></tr>' in html
+    assert '<tr><th>gretap</th><td><span class="badge skip">not tried</span><br>no gretap' in html
+    assert EVIL not in html
+
+
 def test_every_explanation_is_complete() -> None:
     for explanation in EXPLANATIONS.values():
         assert explanation.question.endswith("?")

@@ -25,7 +25,7 @@ CALLS = [shlex.split(step["run"]) for step in STEPS if step.get("run", "").start
 def parse(words: list[str]) -> tuple[str, ...]:
     """The verbs that a call ends in, and what it has a guest run; click refuses what does not exist."""
     command: click.Command = cli
-    context, rest, verbs = click.Context(cli, info_name=NVGRE), words[1:], tuple[str, ...]()
+    context, rest, verbs = click.Context(cli, info_name=NVGRE, **cli.context_settings), words[1:], tuple[str, ...]()
     while isinstance(command, click.Group):
         name, found, rest = command.resolve_command(context, rest)
         assert name

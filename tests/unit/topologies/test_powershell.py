@@ -16,7 +16,7 @@ from topologies.powershell.profile import HNV
 from .made_scenarios import Data, scenarios
 from .scenario_cases import everything
 
-EXPRESSIBLE = ["contoso_fabrikam", "two_hosts"]
+EXPRESSIBLE = ["contoso_fabrikam", "scale_1000", "two_hosts"]
 """The shipped scenarios of which HNV lacks nothing, once their NVEs do as its own."""
 
 
