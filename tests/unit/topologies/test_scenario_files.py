@@ -90,8 +90,8 @@ def test_every_error_is_told_in_one_pass_in_the_order_of_the_file(tmp_path: Path
 
     assert wrong_with(text, tmp_path) == [
         "net.yaml:2:1: colour: is not a key of this language "
-        "(there are: about, faults, hosts, include, links, mtu, multipath, name, nve, outside, routers, servers, "
-        "tenants, title)",
+        "(there are: about, expect, faults, hosts, include, links, mtu, multipath, name, nve, outside, routers, "
+        "servers, tenants, title)",
         "net.yaml:7:9: links[0]: host1 (192.168.0.1/24) and host2 (192.168.1.2/24) are not in one prefix "
         "(change a PA, or put a router between them)",
         "net.yaml:11:23: tenants.red.subnets.red_net.vsid: VSID 80 is reserved: 0 to 4095 are kept for future use "

@@ -326,7 +326,7 @@ SHAPES: list[Case] = [
         "a key that is misspelt",
         {"links:": "link:"},
         [
-            "6:1: link: is not a key of this language (did you mean links? there are: about, faults, hosts, include, links, mtu, multipath, name, nve, outside, routers, servers, tenants, title)",
+            "6:1: link: is not a key of this language (did you mean links? there are: about, expect, faults, hosts, include, links, mtu, multipath, name, nve, outside, routers, servers, tenants, title)",
         ],
     ),
     Case(

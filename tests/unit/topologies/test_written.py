@@ -31,7 +31,7 @@ def loaded(text: str, folder: Path) -> Scenario:
 
 
 def same(a: Scenario, b: Scenario) -> bool:
-    return (a.policy, a.fabric, a.tenant_mtu) == (b.policy, b.fabric, b.tenant_mtu)
+    return (a.policy, a.fabric, a.tenant_mtu, a.expect) == (b.policy, b.fabric, b.tenant_mtu, b.expect)
 
 
 @pytest.mark.parametrize("name", [*shipped(), str(ROUTED)])
