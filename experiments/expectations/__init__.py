@@ -1,8 +1,8 @@
 """Whether what the scenario expects holds: who reaches whom, by what, how large a packet, and over which way.
 
-What should get there is tried until it does, for as long as a patience lasts. What should not is sent thrice, as the
-sender's own stack would send it and straight to the other's MAC address; it is judged only once something that should
-get there has got there after it.
+What should get there is tried until it does, or until nothing new has got there for as long as a patience lasts. What
+should not is sent thrice, as the sender's own stack would send it and straight to the other's MAC address; it is judged
+only once something that should get there has got there after it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def run(context: Context) -> Outcome:
     """
     scenario = context.scenario
     asked = questions(scenario)
-    with NvgreNet(scenario, context.dataplane) as net, Asker(net, scenario.policy) as asker:
-        answers = asker.ask(asked, context.progress)
+    with NvgreNet(scenario, context.dataplane) as net, Asker(net, scenario.policy, asked) as asker:
+        answers = asker.ask(context.progress)
     return outcome(context, list(zip(asked, answers, strict=True)))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -20,11 +20,11 @@ from nvgre_node.gateway import PhysicalSegment, Site
 from nvgre_node.net import NvgreNet
 from nvgre_node.node import TenantVM
 from nvgre_node.outside import OUTSIDE, TUNNEL
-from nvgre_node.policy import Policy
+from nvgre_node.policy import Policy, Vm
 from topologies.expectation import By, Way
 
 PATIENCE = 10.0
-"""Seconds for which what should get there is tried, again and again."""
+"""Seconds without anything new after which nothing more is expected to get there."""
 _ROUND = 0.5
 _TIMES = 3
 _FIRST, _NUMBERS = 20000, 40000
@@ -48,19 +48,28 @@ class _Group:
 class Asker:
     """A running network that is asked."""
 
-    def __init__(self, net: NvgreNet, policy: Policy, patience: float | None = None) -> None:
-        self._net, self._policy = net, policy
-        self._patience = PATIENCE if patience is None else patience
+    def __init__(self, net: NvgreNet, policy: Policy, asked: list[Question]) -> None:
+        self._net, self._policy, self._asked = net, policy, asked
         self._numbers = count()
         self._sent: list[Packet] = []
         self._stack = ExitStack()
         self._sockets: dict[str, socket.socket] = {}
-        places = [Place(vm, TenantVM.INTERFACE) for vm in net.vms]
-        places += [place for node in net.hosts if isinstance(node, PhysicalSegment) for place in _ears(node)]
         self._wire = {node.name for node in (*net.provider_hosts, *net.fabric_routers)}
-        places += [Place(host, uplink) for host in net.provider_hosts for uplink in host.uplinks]
-        places += [Place(own, name) for own in net.fabric_routers for name in own.nameToIntf if name != "lo"]
-        self._watch = self._stack.enter_context(Watch(places))
+        self._watch = self._stack.enter_context(Watch(self._places()))
+
+    def _places(self) -> Iterator[Place]:
+        """Where to listen: at all who are asked or may vouch for one who is, and on the wire if a way is asked for."""
+        ends = {name for own in self._asked for name in (own.source.name, own.destination)}
+        ends |= {vm.name for own in self._asked if not own.expected.reaches for vm in self._others(own)}
+        for node in self._net.hosts:
+            if isinstance(node, PhysicalSegment):
+                yield from _ears(node)
+            elif node.name in ends:
+                yield Place(node, TenantVM.INTERFACE)
+        if any(own.expected.via is not None for own in self._asked):
+            yield from (Place(host, uplink) for host in self._net.provider_hosts for uplink in host.uplinks)
+            routers = self._net.fabric_routers
+            yield from (Place(own, name) for own in routers for name in own.nameToIntf if name != "lo")
 
     def __enter__(self) -> Self:
         return self
@@ -69,8 +78,9 @@ class Asker:
         self._forget()
         self._stack.close()
 
-    def ask(self, asked: list[Question], progress: Progress) -> list[Answer]:
+    def ask(self, progress: Progress) -> list[Answer]:
         """The answers, in the order of the questions: first what should get there, which then vouches for the rest."""
+        asked = self._asked
         wanted = [own for own in asked if own.expected.reaches]
         unwanted = [own for own in asked if not own.expected.reaches]
         progress(0, len(asked), "what should get there")
@@ -120,23 +130,29 @@ class Asker:
         same = [q for q in got if q.source == own.source] or [q for q in got if q.destination == own.destination]
         if same:
             return self._packets(same[0])
-        others = vms_of(self._policy, (self._policy.tenant_of(own.source),))
         return [
             Packet(self._number(), Flight(Way(), at, to), own.source, vm.name)
-            for vm in [vm for vm in others if vm != own.source][:_NEIGHBOURS]
+            for vm in self._others(own)
             for version in (4, 6)
             if (at := own.source.ca(version)) and (to := vm.ca(version))
         ]
 
+    def _others(self, own: Question) -> list[Vm]:
+        """A few more VMs of the sender's tenant."""
+        tenant = vms_of(self._policy, (self._policy.tenant_of(own.source),))
+        return [vm for vm in tenant if vm != own.source][:_NEIGHBOURS]
+
     def _try(self, groups: list[_Group]) -> None:
-        """Sends packets again and again, until enough of each group are where they should be, or patience is gone."""
+        """Sends packets again and again, until enough of each group are where they should be."""
         known = set(map(id, self._sent))
         self._sent += [packet for group in groups for packet in group.packets if id(packet) not in known]
-        deadline = time.monotonic() + self._patience
+        deadline, done = time.monotonic() + PATIENCE, 0
         while (left := [group for group in groups if not group.is_done]) and time.monotonic() < deadline:
             for packet in (packet for group in left for packet in group.packets if not _is_done(packet)):
                 self._send(packet)
             self._listen(lambda: all(group.is_done for group in groups))
+            if (now := sum(_is_done(packet) for group in groups for packet in group.packets)) > done:
+                deadline, done = time.monotonic() + PATIENCE, now
 
     def _listen(self, done: Callable[[], bool]) -> list[Sighting]:
         taken = 0
@@ -159,6 +175,7 @@ class Asker:
                     packet.arrived = True
                 elif sighting.node == packet.source.name and packet.is_answered_in(sighting.frame):
                     packet.answered = True
+                    packets.close(packet)
 
     def _largest(self, own: Question, flight: Flight) -> int:
         """The largest packet that gets there: around what is expected, and where that is wrong, found by halving."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,8 @@ from experiments.expectations import asking
 from experiments.results import Outcome, Verdict
 from nvgre_node.net import NvgreNet
 from topologies import load, shipped
+
+from ..unit.testbed.command_line import nvgre
 
 SMALLER = {"scale_1000": ("hosts=3", "tenants.t.count=3", "tenants.t.vms=2")}
 LEAK = "faults=[{subnet: contoso_net, record_of: contoso_sql, points_to: fabrikam_sql}]"
@@ -112,3 +115,19 @@ def test_an_access_control_list_decides_and_is_named() -> None:
         "silent",
         "heard: tcp 23",
     ]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_the_command_shows_expected_beside_observed(tmp_path: Path) -> None:
+    expect = (
+        "expect=[{from: red, to: red}, {from: blue1, to: red1, by: udp 9}, {from: red1, to: blue1, reaches: false}]"
+    )
+    said = nvgre("run", "expectations", "--scenario", "two_hosts", "--set", expect, "--out", str(tmp_path))
+
+    shown = [" ".join(line.split()) for line in said.out.splitlines()]
+    assert said.status == 1
+    assert "red -> red, icmp 6 reaches reaches pass" in shown
+    assert any(line.startswith("blue1 -> red1, udp 9 1 reaches silent") and line.endswith("fail") for line in shown)
+    assert "red1 -> blue1, icmp 1 silent silent pass" in shown
+    (page,) = tmp_path.glob("*/report.html")
+    assert "NOT AS EXPECTED: 2 of 3 expectations hold" in page.read_text()

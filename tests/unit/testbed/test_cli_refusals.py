@@ -198,3 +198,10 @@ def test_a_lack_that_concerns_another_experiment_is_no_obstacle(
     monkeypatch.setattr(features, "features", lambda: (lacking,))
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert "sudo" in refused(nvgre("run", "isolation", "--out", str(tmp_path / "results")), 3)
+
+
+def test_a_scenario_that_expects_nothing_is_told_so_in_one_line() -> None:
+    said = nvgre("run", "isolation", "expectations", "--scenario", "two_hosts", "--set", "expect=[]")
+
+    assert refused(said, 2) == "two_hosts expects nothing: it has no `expect:` (docs/scenarios.md)"
+    assert len(said.err.splitlines()) == 1
