@@ -11,8 +11,10 @@ import click
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from experiments import schema
+from experiments.as_expected import rows
 from experiments.interop import matrix
 from experiments.interop.matrix import Cell, State
 from experiments.interop.rows import row_of
@@ -80,6 +82,8 @@ def show(run: Run) -> None:
     for outcome in run.outcomes:
         if outcome.experiment == "interop" and outcome.samples:
             show_matrix(outcome)
+        if outcome.experiment == "expectations":
+            tables.show(_expectations(outcome))
     for outcome in run.outcomes:
         if outcome.reason:
             click.echo(f"{outcome.experiment}: {outcome.reason}")
@@ -104,6 +108,15 @@ def _cell(cell: Cell | None) -> str:
     if cell is None:
         return ""
     return "\n".join([f"[{_STYLES[cell.state]}]{cell.state}[/]", *map(escape, cell.lines)])
+
+
+def _expectations(outcome: Outcome) -> Table:
+    """What the scenario expects beside what was seen."""
+    made = tables.table("expectation", "pairs", "expected", "observed", "", title=f"on {outcome.dataplane}")
+    for row in rows(outcome.samples):
+        verdict = Verdict.PASS if row.holds else Verdict.FAIL
+        made.add_row(row.what, str(row.pairs), row.expected, row.observed, f"[{_COLOURS[verdict]}]{verdict}[/]")
+    return made
 
 
 def _key_figures(outcome: Outcome) -> list[str]:

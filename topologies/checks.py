@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from nvgre_node.acl import MAX_RULES
 from nvgre_node.groups import group_mac
 from nvgre_node.policy import Address
-from topologies import fabric_checks, gateway_checks, routing_checks, server_checks, values
+from topologies import expect_checks, fabric_checks, gateway_checks, routing_checks, server_checks, values
 from topologies.facts import Facts, Subnet, Vm
 from topologies.problems import Finding, Path, did_you_mean, listed
 from topologies.repeats import repeats
@@ -25,7 +25,7 @@ Rule = Callable[[Facts], Iterator[Finding]]
 def check(facts: Facts) -> list[Finding]:
     """Everything that breaks a rule, rule by rule."""
     tenants = (*RULES, *routing_checks.RULES, *gateway_checks.RULES, *server_checks.RULES)
-    rules = (*tenants, *fabric_checks.RULES)
+    rules = (*tenants, *fabric_checks.RULES, *expect_checks.RULES)
     return [finding for rule in rules for finding in rule(facts)]
 
 

@@ -147,6 +147,21 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """What an expectation names, as written; None for what is no name. `via` has each step's names."""
+
+    index: int
+    sources: tuple[str | None, ...]
+    destinations: tuple[str | None, ...]
+    via: tuple[tuple[str, ...], ...]
+
+    @property
+    def path(self) -> Path:
+        """Where it stands."""
+        return "expect", self.index
+
+
+@dataclass(frozen=True)
 class Site:
     """What makes a physical network a tenant's site, as written."""
 
@@ -181,6 +196,7 @@ class Facts:
     sites: tuple[Site, ...] = ()
     servers: dict[str, str | None] = field(default_factory=dict)
     vms_are_known: bool = True
+    expected: tuple[Expected, ...] = ()
 
     @cached_property
     def overhead(self) -> int:
@@ -274,6 +290,7 @@ def read(data: dict[str, Any]) -> Facts:
             for vm in [next(iter(_vms(name, tenant, part)))]
             if isinstance(part.get("gateway"), dict)
         ),
+        expected=tuple(_expected(index, _mapping(part)) for index, part in enumerate(_list(data.get("expect")))),
         faults=tuple(_fault(index, _mapping(part)) for index, part in enumerate(_list(data.get("faults")))),
     )
 
@@ -378,6 +395,11 @@ def _route(part: dict[str, Any]) -> Route:
 
 def _fault(index: int, part: dict[str, Any]) -> Fault:
     return Fault(index, _text(part.get("subnet")), _text(part.get("record_of")), _text(part.get("points_to")))
+
+
+def _expected(index: int, part: dict[str, Any]) -> Expected:
+    via = values.usable(values.steps, part["via"]) if "via" in part else None
+    return Expected(index, _each(values.text, part, "from"), _each(values.text, part, "to"), via or ())
 
 
 def _each(read: Callable[[object], _T], part: dict[str, Any], key: str) -> tuple[_T | None, ...]:

@@ -58,6 +58,8 @@ _READERS: dict[Callable[[Any], Any], JsonSchemaValue] = {
     values.ports: {"anyOf": [_whole(0, 65535), {"type": "string", "pattern": f"^{values.PORTS.pattern}$"}]},
     values.endpoint: {"type": "string", "pattern": f"^{values.ENDPOINT.pattern}$"},
     values.addresses: _WITH_OR_WITHOUT_LENGTH,
+    values.way: {"type": "string", "pattern": f"^({values.WAY.pattern})$"},
+    values.steps: {"anyOf": [_TEXT, {"type": "array", "items": {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}}]},
     values.link: {"type": "array", "items": _TEXT, "minItems": 2, "maxItems": 2},
 }
 """What each reader takes, as far as a schema can say it."""

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from nvgre_node.acl import Rule
 from nvgre_node.choices import RecordType
 from nvgre_node.deviations import IMITATIONS, Imitation
+from nvgre_node.errors import BadInputError
 from nvgre_node.fabric import Attachment, Fabric, FabricLink, Multipath
 from nvgre_node.groups import SubnetGroups
 from nvgre_node.outside import PhysicalNetwork
 from nvgre_node.policy import Address, Behind, Interface, Network, Nve, Policy, VirtualSubnet, Vm
 from nvgre_node.routing import CustomerRoute, RoutingDomain
 from nvgre_node.wire import OVERHEAD
+from topologies.expectation import Expectation
 from topologies.schema import HostPart, NvePart, RulePart, ScenarioPart
 from topologies.values import DEFAULT, made_mac
 
@@ -41,6 +43,7 @@ class Scenario:
     fabric: Fabric
     tenant_mtu: int
     text: str = ""
+    expect: tuple[Expectation, ...] = ()
 
     def with_mtu(self, underlay: int | None = None, tenant: int | None = None) -> Scenario:
         """The same network with other MTUs (bytes of IP packet), unchecked: an experiment may want a misfit."""
@@ -83,6 +86,16 @@ class Scenario:
         subnets = tuple(replace(own, groups=groups.get(own.name, own.groups)) for own in self.policy.subnets)
         return replace(self, policy=replace(self.policy, subnets=subnets))
 
+    def expectations(self) -> tuple[Expectation, ...]:
+        """What is expected of the network.
+
+        Raises:
+            BadInputError: nothing is.
+        """
+        if not self.expect:
+            raise BadInputError(f"{self.name} expects nothing: it has no `expect:` (docs/scenarios.md)")
+        return self.expect
+
     def topo(self, **options: object) -> NvgreTopo:
         """The network for Mininet: what `mn --custom FILE --topo NAME` calls; `options` are those of NvgreTopo."""
         # Only here: checking a scenario must not need Mininet.
@@ -103,6 +116,7 @@ def build(part: ScenarioPart, path: Path, text: str) -> Scenario:
         fabric=Fabric(tuple(part.routers), tuple(_links(part)), _underlay_mtu(part), _multipath(part)),
         tenant_mtu=part.mtu.tenant,
         text=text,
+        expect=tuple(own.expectation() for own in part.expect),
     )
 
 

@@ -43,6 +43,7 @@ from nvgre_node.fabric import Multipath
 from nvgre_node.outside import Leg, PortForwarding
 from nvgre_node.policy import Address, Interface, Network
 from topologies import values
+from topologies.expectation import By, Expectation, Steps, Way
 
 Name = Annotated[str, PlainValidator(values.name)]
 NodeName = Annotated[str, PlainValidator(values.node_name)]
@@ -71,6 +72,8 @@ Ports = Annotated[tuple[int, int], PlainValidator(values.ports)]
 Port = Annotated[int, PlainValidator(values.port)]
 Endpoint = Annotated[tuple[Address, int], PlainValidator(values.endpoint)]
 Addresses = Annotated[Network, PlainValidator(values.addresses)]
+OnTheWay = Annotated[Way, PlainValidator(values.way)]
+Via = Annotated[Steps, PlainValidator(values.steps)]
 Link = Annotated[tuple[str, str], PlainValidator(values.link)]
 
 
@@ -96,6 +99,9 @@ Outside = Annotated[list[Pa], BeforeValidator(one_or_many), Field(min_length=1)]
 Cas = Annotated[list[Ca], BeforeValidator(one_or_many), Field(min_length=1)]
 
 Deviations = Annotated[list[Deviation], BeforeValidator(one_or_many)]
+
+
+References = Annotated[list[Reference], BeforeValidator(one_or_many), Field(min_length=1)]
 
 
 Modes = Annotated[dict[str, Multipath], BeforeValidator(for_all)]
@@ -314,6 +320,35 @@ class FaultPart(Part):
     points_to: Reference = Field(examples=["points_to: NAME of the VM that gets its packets"])
 
 
+class ExpectPart(Part):
+    """Who reaches whom, which `./nvgre run expectations` tries: names of VMs, virtual subnets or tenants.
+
+    `to` may be a physical network. `mtu` is the largest packet that gets through, in bytes of IP; `via` are the routers
+    on the way, and last the provider host where it ends, or nothing where it stays in a host.
+    """
+
+    sources: References = Field(alias="from", examples=["from: NAME, of a VM, a virtual subnet or a tenant"])
+    to: References = Field(examples=["to: NAME, of a VM, a virtual subnet or a tenant"])
+    by: OnTheWay = Way()
+    reaches: StrictBool = True
+    mtu: Mtu | None = None
+    via: Via | None = None
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if not self.reaches and (self.mtu, self.via) != (None, None):
+            raise values.BadValueError("says how that gets there which does not", "leave out mtu and via, or reaches")
+        if self.mtu and self.by.by not in (By.ICMP, By.UDP):
+            raise values.BadValueError(f"{self.by} has no size of its own", "an mtu is tried by icmp, or by udp PORT")
+        if self.via is not None and self.by.by in (By.BROADCAST, By.ANY):
+            raise values.BadValueError(f"{self.by} has no way of its own", "via is tried by icmp, tcp PORT or udp PORT")
+        return self
+
+    def expectation(self) -> Expectation:
+        """The same as the experiment knows it."""
+        return Expectation(tuple(self.sources), tuple(self.to), self.by, self.reaches, self.mtu, self.via)
+
+
 class ScenarioPart(Part):
     """A whole scenario file.
 
@@ -335,3 +370,4 @@ class ScenarioPart(Part):
     outside: dict[NodeName, OutsidePart] = Field(default={})
     tenants: dict[Name, TenantPart] = Field(examples=["tenants: {red: {subnets: ..., vms: ...}}"], min_length=1)
     faults: list[FaultPart] = Field(default=[])
+    expect: list[ExpectPart] = Field(default=[])

@@ -18,6 +18,7 @@ from nvgre_node.fabric import Multipath
 from nvgre_node.groups import is_administratively_scoped
 from nvgre_node.policy import Address, Interface, Network
 from nvgre_node.wire import VSID_FIRST, VSID_LAST, check_vsid
+from topologies.expectation import By, Steps, Way
 from topologies.problems import show
 
 _T = TypeVar("_T")
@@ -48,6 +49,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
 PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
 ENDPOINT = re.compile(r"(?:\[([^]]+)\]|([^:]+)):([0-9]{1,5})", re.ASCII)
+WAY = re.compile(r"(icmp|broadcast|any)|(tcp|udp) ([0-9]{1,5})", re.ASCII)
 _PLAIN_LENGTH = re.compile(r"[^/]+/[0-9]{1,3}", re.ASCII)
 
 
@@ -340,6 +342,20 @@ def endpoint(value: object) -> tuple[Address, int]:
     if not found:
         raise BadValueError(f"{show(value)} is not a CA with a port", hint)
     return ca(found[1] or found[2]), port(int(found[3]))
+
+
+def way(value: object) -> Way:
+    """What is expected to go from one to the other."""
+    found = WAY.fullmatch(text(value))
+    if not found:
+        raise BadValueError(f"{show(value)} is nothing that can be sent", "icmp, tcp PORT, udp PORT, broadcast or any")
+    return Way(By(found[1])) if found[1] else Way(By(found[2]), port(int(found[3])))
+
+
+def steps(value: object) -> Steps:
+    """The nodes that a packet passes; of several that it may be, a list."""
+    given = value if isinstance(value, list) else [value]
+    return tuple(tuple(map(text, step)) if isinstance(step, list) and step else (text(step),) for step in given)
 
 
 def addresses(value: object) -> Network:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from topologies import schema
@@ -32,6 +33,7 @@ SCENARIO: Places = {
     ("servers", "*"): schema.ServerPart,
     ("outside", "*"): schema.OutsidePart,
     ("faults", "*"): schema.FaultPart,
+    ("expect", "*"): schema.ExpectPart,
 }
 
 _KINDS = {
@@ -85,10 +87,15 @@ def _part(path: Path, places: Places) -> type[schema.Part] | None:
 
 def _example(path: Path, places: Places) -> str:
     part = _part(path[:-1], places)
-    known = part.model_fields[str(path[-1])].examples if part else None
+    known = _words(part)[str(path[-1])].examples if part else None
     return f"such as {known[0]}" if known else ""
 
 
 def _nearest(path: Path, places: Places) -> str:
     part = _part(path[:-1], places)
-    return did_you_mean(str(path[-1]), list(part.model_fields)) if part else ""
+    return did_you_mean(str(path[-1]), list(_words(part))) if part else ""
+
+
+def _words(part: type[schema.Part]) -> dict[str, FieldInfo]:
+    """The fields of a mapping by the words for them."""
+    return {field.alias or name: field for name, field in part.model_fields.items()}

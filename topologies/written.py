@@ -17,6 +17,7 @@ from nvgre_node.outside import Leg, PhysicalNetwork
 from nvgre_node.policy import Nve, Policy, VirtualSubnet, Vm
 from nvgre_node.routing import RoutingDomain
 from nvgre_node.wire import OVERHEAD
+from topologies.expectation import Expectation
 from topologies.scenario import Scenario
 from topologies.schema import NvePart
 
@@ -32,7 +33,7 @@ class NotWritableError(BadInputError):
 
 
 def written(scenario: Scenario) -> Data:
-    """The data of a file that loads as this scenario: equal in policy, fabric and tenants' MTU."""
+    """The data of a file that loads as this scenario: equal in policy, fabric, tenants' MTU and what is expected."""
     policy, fabric = scenario.policy, scenario.fabric
     data: Data = {"name": scenario.name, "title": scenario.title}
     if scenario.about:
@@ -50,6 +51,7 @@ def written(scenario: Scenario) -> Data:
     tenants = dict.fromkeys(subnet.tenant for subnet in policy.subnets)
     data["tenants"] = {tenant: _tenant(policy, tenant) for tenant in tenants}
     data["faults"] = list(faults(policy))
+    data["expect"] = [_expectation(own) for own in scenario.expect]
     return {key: value for key, value in data.items() if value not in ({}, [])}
 
 
@@ -194,3 +196,12 @@ def faults(policy: Policy) -> Iterator[Data]:
     for vsid, mac, target in dict.fromkeys((r.vsid, r.mac, r.vm) for r in policy.overrides):
         wrong = next(vm for vm in policy.vms if (policy.vsid_of(vm), vm.mac) == (vsid, mac))
         yield {"subnet": wrong.subnet, "record_of": wrong.name, "points_to": target}
+
+
+def _expectation(own: Expectation) -> Data:
+    made: Data = {"from": list(own.sources), "to": list(own.destinations), "by": str(own.way), "reaches": own.reaches}
+    if own.mtu:
+        made["mtu"] = own.mtu
+    if own.via is not None:
+        made["via"] = [step[0] if len(step) == 1 else list(step) for step in own.via]
+    return made

@@ -83,5 +83,8 @@ def command(
         of = load_target(target)
         return carry_out(Plan(names, of.scenario, (FOREIGN,), quick, seed, out, sys.argv[1:], of), as_json)
     given = click.get_current_context().get_parameter_source("dataplanes") is not ParameterSource.DEFAULT
-    plan = Plan(names, load(scenario, sets), dataplanes, quick, seed, out, sys.argv[1:])
+    loaded = load(scenario, sets)
+    if "expectations" in names:
+        loaded.expectations()  # refused before the first network is built
+    plan = Plan(names, loaded, dataplanes, quick, seed, out, sys.argv[1:])
     return carry_out(replace(plan, together=dataplanes) if given else plan, as_json)

@@ -155,6 +155,8 @@ def beyond_hnv(scenario: Scenario) -> list[str]:
     if policy.overrides:
         wrong = {fault["record_of"] for fault in faults(policy)}
         found.append(f"faults: the records of {listed(wrong)} are the right ones here")
+    if scenario.expect:
+        found.append("expect: what is expected of the network")
     return found
 
 

@@ -31,6 +31,7 @@ def scenarios(draw: st.DrawFn, of_hnv: bool = False) -> Data:
         data["tenants"][name] = draw(tenants(name, number, pas, router, of_hnv))
     if not of_hnv:
         data |= draw(extras(data))
+        data |= draw(expectations(data))
     return data
 
 
@@ -168,3 +169,19 @@ def extras(draw: st.DrawFn, data: Data) -> Data:
             own = {"to": "internet", "address": "203.0.113.9/24", "mode": "nat"}
             gateway |= {"record": "gateway_wildcard", "gateway": own | {"forward": [{"port": 80, "to": f"{via}:8080"}]}}
     return made
+
+
+@st.composite
+def expectations(draw: st.DrawFn, data: Data) -> Data:
+    """What is expected of the first two VMs, and of the nodes between them."""
+    names = [name for own in data["tenants"].values() for name in own["vms"]][:2]
+    if len(names) < 2 or not draw(st.booleans()):
+        return {}
+    nodes = [*data["hosts"], *data.get("routers", {})]
+    ends = {"from": names[0], "to": draw(st.sampled_from([names[1], names]))}
+    found = [
+        ends | {"by": draw(st.sampled_from(["icmp", "udp 53"])), "mtu": draw(st.integers(576, 65535))},
+        ends | {"by": "tcp 22", "via": draw(st.sampled_from([[], nodes[-1], [nodes[0], nodes]]))},
+        ends | {"by": draw(st.sampled_from(["any", "broadcast"])), "reaches": draw(st.booleans())},
+    ]
+    return {"expect": found[: draw(st.integers(1, 3))]}

@@ -136,6 +136,7 @@ def test_all_that_hnv_cannot_express_is_said(tmp_path: Path) -> None:
         "gw1 leads to internet (nat): its record alone is here",
         "gw2 leads to internet (site_to_site): its record alone is here",
         "faults: the records of red1 are the right ones here",
+        "expect: what is expected of the network",
     ]
     assert [line for line in script(scenario).splitlines() if line.startswith("# - ")] == [f"# - {w}" for w in said]
 

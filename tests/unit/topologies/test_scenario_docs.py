@@ -43,5 +43,5 @@ def test_every_example_is_one(text: str, tmp_path: Path) -> None:
 
 
 def test_no_word_of_the_language_is_missing(example: Path) -> None:
-    words = {name for part in PARTS for name in part.model_fields}
+    words = {field.alias or name for part in PARTS for name, field in part.model_fields.items()}
     assert words - set(keys(YAML(typ="safe").load(example))) == set()
