@@ -74,15 +74,6 @@ EXPLANATIONS = {
             "is that of Hyper-V Network Virtualization: the target's policy, the switch-over, then every other NVE."
         ),
     ),
-    "expectations": Explanation(
-        question="Who reaches whom, by what, with packets how large and over which way: as the scenario expects?",
-        reading=(
-            "Each row is a line of the scenario's `expect:`, with the pairs of VMs that it is about; a pair that shows "
-            "something else has a framed row of its own. What should get there was tried until it did; what should "
-            "not counts as silent only if something else got through after it."
-        ),
-        clause=("RFC 7637 sections 3.1 and 3.2 say who can reach whom; who may, and how, is what its author wants."),
-    ),
     "interop": Explanation(
         question="Who understands whom: our data planes, and NVGRE that nobody here wrote?",
         reading=(
@@ -92,6 +83,15 @@ EXPLANATIONS = {
             "sizes are those of the largest inner packet that got through, and one byte more did not."
         ),
         clause="RFC 7637 section 3.2: the VSID is 24 bits of the key, and the FlowID is not for the receiver to judge.",
+    ),
+    "expectations": Explanation(
+        question="Who reaches whom, by what, with packets how large and over which way: as the scenario expects?",
+        reading=(
+            "Each row is a line of the scenario's `expect:`, with the pairs of VMs that it is about; a pair that shows "
+            "something else has a framed row of its own. What should get there was tried until it did; what should "
+            "not counts as silent only if something else got through after it."
+        ),
+        clause=("RFC 7637 sections 3.1 and 3.2 say who can reach whom; who may, and how, is what its author wants."),
     ),
     "conformance": Explanation(
         question="Does the NVE do on the wire what RFC 7637 asks, clause by clause?",

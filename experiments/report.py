@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,26 +135,11 @@ Headline = Callable[[Sequence[Sample]], str]
 def _drawing(experiment: str) -> tuple[Draw | None, Headline | None]:
     """How to draw an experiment and what to call the figure, or nothing where there is no figure for it."""
     # Only here: matplotlib takes a second to import, and most commands draw nothing.
-    from experiments.plots import conformance, ecmp, expectations, interop, isolation, migration, mtu, throughput
-
-    match experiment:
-        case "isolation":
-            return isolation.draw, isolation.headline
-        case "mtu":
-            return mtu.draw, mtu.headline
-        case "throughput":
-            return throughput.draw, throughput.headline
-        case "ecmp":
-            return ecmp.draw, ecmp.headline
-        case "migration":
-            return migration.draw, migration.headline
-        case "expectations":
-            return expectations.draw, expectations.headline
-        case "interop":
-            return interop.draw, interop.headline
-        case "conformance":
-            return conformance.draw, conformance.headline
-    return None, None
+    name = f"experiments.plots.{experiment}"
+    if find_spec(name) is None:
+        return None, None
+    plots = import_module(name)
+    return plots.draw, plots.headline
 
 
 def _topology(run: Run, policy: Policy, fabric: Fabric) -> Picture:

@@ -15,7 +15,7 @@ from nvgre_node.dataplane import DATAPLANES, implementation
 from topologies import Scenario
 from topologies.target import Target
 
-EXPERIMENTS = ("isolation", "mtu", "throughput", "ecmp", "migration", "expectations", "interop", "conformance")
+EXPERIMENTS = ("isolation", "mtu", "throughput", "ecmp", "migration", "interop", "expectations", "conformance")
 """The experiments there are; each is a module of this package, or a package in it."""
 
 TOGETHER = frozenset({"interop"})

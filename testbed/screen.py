@@ -80,23 +80,14 @@ def show(run: Run) -> None:
         made.add_row(outcome.experiment, outcome.dataplane, verdict, checks, "\n".join(_key_figures(outcome)))
     tables.show(made)
     for outcome in run.outcomes:
-        if outcome.experiment == "expectations":
-            tables.show(_expectations(outcome))
         if outcome.experiment == "interop" and outcome.samples:
             show_matrix(outcome)
+        if outcome.experiment == "expectations":
+            tables.show(_expectations(outcome))
     for outcome in run.outcomes:
         if outcome.reason:
             click.echo(f"{outcome.experiment}: {outcome.reason}")
     click.echo(f"Report: {run.folder / 'report.html'}")
-
-
-def _expectations(outcome: Outcome) -> Table:
-    """What the scenario expects beside what was seen."""
-    made = tables.table("expectation", "pairs", "expected", "observed", "", title=f"on {outcome.dataplane}")
-    for row in rows(outcome.samples):
-        verdict = Verdict.PASS if row.holds else Verdict.FAIL
-        made.add_row(row.what, str(row.pairs), row.expected, row.observed, f"[{_COLOURS[verdict]}]{verdict}[/]")
-    return made
 
 
 _STYLES = {State.ANY: "bold green", State.ZERO: "bold yellow", State.WRONG: "bold red", State.EMPTY: "dim"}
@@ -117,6 +108,15 @@ def _cell(cell: Cell | None) -> str:
     if cell is None:
         return ""
     return "\n".join([f"[{_STYLES[cell.state]}]{cell.state}[/]", *map(escape, cell.lines)])
+
+
+def _expectations(outcome: Outcome) -> Table:
+    """What the scenario expects beside what was seen."""
+    made = tables.table("expectation", "pairs", "expected", "observed", "", title=f"on {outcome.dataplane}")
+    for row in rows(outcome.samples):
+        verdict = Verdict.PASS if row.holds else Verdict.FAIL
+        made.add_row(row.what, str(row.pairs), row.expected, row.observed, f"[{_COLOURS[verdict]}]{verdict}[/]")
+    return made
 
 
 def _key_figures(outcome: Outcome) -> list[str]:

@@ -82,9 +82,9 @@ def command(
         _refuse_what_a_target_excludes(names)
         of = load_target(target)
         return carry_out(Plan(names, of.scenario, (FOREIGN,), quick, seed, out, sys.argv[1:], of), as_json)
+    given = click.get_current_context().get_parameter_source("dataplanes") is not ParameterSource.DEFAULT
     loaded = load(scenario, sets)
     if "expectations" in names:
         loaded.expectations()  # refused before the first network is built
-    given = click.get_current_context().get_parameter_source("dataplanes") is not ParameterSource.DEFAULT
     plan = Plan(names, loaded, dataplanes, quick, seed, out, sys.argv[1:])
     return carry_out(replace(plan, together=dataplanes) if given else plan, as_json)

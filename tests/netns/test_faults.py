@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, ip_address
@@ -225,10 +225,10 @@ class Case:
     """A fault, and all that is said of it."""
 
     inject: Inject
-    found: tuple[tuple[Fault, dict[str, object]], ...]
+    found: tuple[tuple[Fault, Mapping[str, object]], ...]
 
 
-def case(inject: Inject, fault: Fault, *more: tuple[Fault, dict[str, object]], **about: object) -> Case:
+def case(inject: Inject, fault: Fault, *more: tuple[Fault, Mapping[str, object]], **about: object) -> Case:
     return Case(inject, ((fault, about), *more))
 
 
