@@ -10,8 +10,9 @@ from ipaddress import IPv4Address
 import pytest
 
 from nvgre_node.control import Control, ask
+from nvgre_node.dataplane.base import Drop
 from nvgre_node.net import NvgreNet
-from testbed.running import commands
+from testbed.running import commands, examine
 from tests.unit.testbed.command_line import Said, nvgre_process
 from topologies import load
 
@@ -103,3 +104,13 @@ def test_a_network_that_cannot_be_asked_is_held_against_its_scenario() -> None:
         refused = nvgre_process("doctor", net.own.id)
     assert refused.status == 2
     assert f"{net.own.id} does not answer" in refused.err
+
+
+@pytest.mark.parametrize(("probe", "drops"), [("false", 4), ("true", 0)])
+def test_what_test_packets_count_as_is_as_the_page_says(probe: str, drops: int) -> None:
+    """Two NVGRE packets from each of two NVEs: drops, or answers to no question, for NVEs that know such."""
+    scenario = load("two_hosts", [f"nve.probe={probe}"])
+    with NvgreNet(scenario) as net, Control(net.own.directory, commands(net, scenario)):
+        before = net.dropped()[Drop.RESERVED_VSID]
+        assert examine(net.own.id).found == []
+        assert net.dropped()[Drop.RESERVED_VSID] - before == drops
