@@ -13,7 +13,7 @@ from nvgre_node.policy import Address, Policy
 def differences(policy: Policy, found: Mapping[str, NveTables]) -> list[Finding]:
     """What NVEs have otherwise than a policy has it. `found` is by provider host; of others nothing is said."""
     alone = [finding for host, has in found.items() for finding in of_nve(policy, host, has)]
-    return [*alone, *_duplicates(policy, found)]
+    return [*alone, *_duplicates(found)]
 
 
 def of_nve(policy: Policy, host: str, has: NveTables) -> Iterator[Finding]:
@@ -92,13 +92,12 @@ def place(record: PinnedRecord) -> str:
     return "a port of its own" if record.pa is None else str(record.pa)
 
 
-def _duplicates(policy: Policy, found: Mapping[str, NveTables]) -> Iterator[Finding]:
+def _duplicates(found: Mapping[str, NveTables]) -> Iterator[Finding]:
     """A VM that several NVEs have at a port of their own."""
-    routers = {(router.vsid, "router") for host in found for router in policy.for_host(host).routers}
     local: dict[tuple[int, str], list[str]] = {}
     for host, has in found.items():
         own = {(r.deliver_vsid, r.mac) for r in has.records.values() if r.pa is None and r.type != "router"}
-        for key in own - routers:
+        for key in own:
             local.setdefault(key, []).append(host)
     for (vsid, mac), hosts in sorted(local.items()):
         if len(hosts) > 1:

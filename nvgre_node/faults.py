@@ -54,7 +54,7 @@ SENTENCES = {
     Fault.DUPLICATE_RECORD: ("{hosts} each have {mac} in VSID {vsid} at a port of their own", _REWRITE),
     Fault.CROSS_TENANT_RECORD: (
         "{host} lets {ca} in VSID {vsid} of {tenant} lead into VSID {deliver} of {other}: a leak",
-        _REWRITE,
+        f"{_REWRITE}, unless the scenario has it in its `faults:`",
     ),
     Fault.WRONG_VSID: (
         "{host} sends {ca} in VSID {vsid} with VSID {deliver}, and the policy says VSID {wanted}",
@@ -104,16 +104,16 @@ SENTENCES = {
         f"see whether {{hop}} answers: {_IN} arping or ndisc6",
     ),
     Fault.NVGRE_BLOCKED: (
-        "NVGRE (IP protocol 47) from {host} to {pa} of {peer} is lost behind {seen}, and other protocols arrive",
+        "NVGRE (IP protocol 47) from {host} to {pa} of {peer} comes as far as {seen}, and other protocols arrive",
         "look for a firewall there: ip netns exec {run}-{seen} nft list ruleset",
     ),
     Fault.NOTHING_ARRIVES: (
-        "nothing from {host} arrives at {pa} of {peer}: it is lost behind {seen}",
+        "nothing from {host} arrives at {pa} of {peer}: it comes as far as {seen}",
         "look at routes and firewalls there: ip netns exec {run}-{seen} ip route get {pa}",
     ),
     Fault.BLACK_HOLE: (
         "packets of {needed} bytes from {host} do not arrive at {pa} of {peer}, and small ones do: an MTU black hole",
-        "look behind {seen} for what drops them: ip netns exec {run}-{seen} ip link",
+        "they come as far as {seen}, so look there: ip netns exec {run}-{seen} ip link",
     ),
 }
 """What is wrong and where, and the mend, of each kind; in braces what is filled in."""

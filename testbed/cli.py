@@ -27,7 +27,7 @@ VERBS = {
     "explain": "Which records decide where a VM's packet goes.",
     "show": "A network in full, or what those that run now have counted.",
     "import-hnv": "A scenario from a PowerShell script of Hyper-V's cmdlets.",
-    "doctor": "What this machine can do.",
+    "doctor": "What this machine can do, or what is wrong with a network that runs.",
     "clean": "Remove what crashed runs left, and nothing else.",
     "vm": "Commands, a shell and tests in a guest with a stock kernel.",
     "mn": "Mininet's own mn, with this project's classes at hand.",

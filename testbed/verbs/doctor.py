@@ -58,7 +58,7 @@ def kernel_features() -> list[Row]:
     return rows
 
 
-@click.command(short_help="What this machine can do, or what is wrong with a running network.")
+@click.command(short_help="What this machine can do, or what is wrong with a network that runs.")
 @click.argument("run_id", metavar="[RUN]", required=False)
 @click.option("--mend", is_flag=True, help="First have RUN put back routes, next hops, and what its NVEs work from.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
