@@ -51,7 +51,7 @@ MUTANTS = {
     "reserved VSIDs (V1, V2)": Mutant("decapsulate.h", "vsid < VSID_FIRST || vsid > VSID_LAST", "0"),
     "the source PA (C1)": Mutant("decapsulate.h", "return DROP_SOURCE_PA;", "return DROP_REASONS;"),
     "outer fragments (F2)": without("decapsulate.h", "outer->ip.frag_off & bpf_htons(IP_FRAGMENT)"),
-    "the version (G14)": without("decapsulate.h", "flags & GRE_VERSION"),
+    "the version (G14)": without("decapsulate.h", "flags & (GRE_VERSION | (deviates(WIDENS_VERSION) ? GRE_LOW : 0))"),
     "reserved bits (G12)": without("decapsulate.h", "flags & (GRE_ROUTING | GRE_RESERVED)"),
     "the C bit (G11)": without("decapsulate.h", "flags & GRE_CHECKSUM"),
     "the S bit (G11)": without("decapsulate.h", "flags & GRE_SEQUENCE"),

@@ -152,7 +152,11 @@ FAULTS = {
     "bits that must be discarded": Fault(
         without("decapsulate.h", "flags & (GRE_ROUTING | GRE_RESERVED)"), receiving.header_bits, ("G12",)
     ),
-    "another version": Fault(without("decapsulate.h", "flags & GRE_VERSION"), receiving.header_bits, ("G14",)),
+    "another version": Fault(
+        without("decapsulate.h", "flags & (GRE_VERSION | (deviates(WIDENS_VERSION) ? GRE_LOW : 0))"),
+        receiving.header_bits,
+        ("G14",),
+    ),
     "no key": Fault(without("decapsulate.h", "!(flags & GRE_KEY)"), receiving.checksum_sequence_no_key, ("G11",)),
     "another protocol type": Fault(
         without("decapsulate.h", "gre->protocol != bpf_htons(ETH_P_TEB)"), receiving.header_bits, ("G15",)
