@@ -81,7 +81,7 @@ def expected(policy: Policy, sent: Probe) -> Audience:
     floods = nve.unknown is UnknownUnicast.FLOOD and sent.destination.mac not in known  # B6
     for_all = sent.kind.is_flooded or floods
     hearers = [vm for vm in neighbours if for_all or vm.mac == sent.destination.mac]
-    if (sent.kind is Kind.RAW and nve.carries is Carries.IP) or _stays_at_its_nve(policy, sent):
+    if (sent.kind is Kind.RAW and nve.carries is not Carries.ETHERNET) or _stays_at_its_nve(policy, sent):
         hearers = []
     members = {vm.host for vm in hearers} - {sent.source.host}
     hosts = sorted({sent.source.host, *members}) if members else []

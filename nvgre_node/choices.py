@@ -135,10 +135,15 @@ class Vendor(StrEnum):
 
 
 class Carries(StrEnum):
-    """What an NVE carries of its VMs: any Ethernet frame (I1), or IP and ARP alone, as Windows Server 2012 R2 does."""
+    """What an NVE carries of its VMs: any Ethernet frame (I1), or IP and ARP alone, by MAC addresses or by CAs.
+
+    `ip_by_ca` is as Windows Server 2012 R2 does it: inside a virtual subnet, too, an IP packet goes to whom the lookup
+    record of its destination CA names, whatever MAC address the VM had in mind.
+    """
 
     ETHERNET = "ethernet"
     IP = "ip"
+    IP_BY_CA = "ip_by_ca"
 
 
 class Deviation(StrEnum):

@@ -72,6 +72,7 @@ class Capability(StrEnum):
     INSTALLS = "lookup records that change while it runs (T2)"
     UPDATES = "ports and peers that change while it runs (P2)"
     CARRIES_IP = "refusal of what is neither IP nor ARP"
+    FORWARDS_BY_CA = "forwarding by CAs inside a virtual subnet"
     # What does not fit
     TELLS_TOO_BIG = "ICMP answers to what does not fit (F4)"
     DROPS_TOO_BIG = "silence about what does not fit"
@@ -122,7 +123,8 @@ def _of_choices(policy: NvePolicy) -> Iterator[Capability]:
         Capability.ZERO_ECN: nve.ecn is Ecn.ZERO,
         Capability.DSCP_OF_PRIORITY: bool(nve.pcp_to_dscp),
         Capability.LEARNS: bool(nve.learning),
-        Capability.CARRIES_IP: nve.carries is Carries.IP,
+        Capability.CARRIES_IP: nve.carries is not Carries.ETHERNET,
+        Capability.FORWARDS_BY_CA: nve.carries is Carries.IP_BY_CA,
         Capability.DEVIATES: bool(nve.deviations),
     }
     yield from (capability for capability, wanted in asked.items() if wanted)

@@ -27,7 +27,7 @@ from nvgre_node.wire import octets
 
 # PAs are in network order, all else in the machine's.
 U32 = struct.Struct("=I")
-NVE = struct.Struct("=32s128s16B8s6B2xII")
+NVE = struct.Struct("=32s128s16B8s7BxII")
 PORT_KEY = struct.Struct("=II")
 PORT = struct.Struct("=IIHH6sBB4s16s")
 SOURCE_KEY = struct.Struct("=II16s")
@@ -119,7 +119,8 @@ def nve_constants(policy: NvePolicy, slow_path: int) -> bytes:
         nve.too_big is TooBig.FRAGMENT_OUTER,
         any(port.acl for port in policy.ports),
         bool(policy.verified),
-        nve.carries is Carries.IP,
+        nve.carries is not Carries.ETHERNET,
+        nve.carries is Carries.IP_BY_CA,
         sum(1 << bit for bit, deviation in enumerate(Deviation) if deviation in nve.deviations),
         slow_path,
     )

@@ -25,9 +25,9 @@ from nvgre_node.routing import ROUTER_MAC
 from topologies import load
 
 from .bench import Bench, running
-from .frames import EXPERIMENTAL, KINDS, RED, from_red1, to_red1
-from .mutation import without
-from .oracle import agrees
+from .frames import EXPERIMENTAL, KINDS, RED, RED1, RED2, RED3, STRANGER, from_red1, to_red1, v4, v6
+from .mutation import Mutant, without
+from .oracle import agrees, agrees_on_flood
 
 HNV = load("hnv")
 MARK = b"as HNV does it"
@@ -225,3 +225,69 @@ def test_disabling_this_check_is_noticed(file: str, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(ebpf, "object_file", lambda: programs)
     with running(load("two_hosts").with_nve(carries=Carries.IP)) as bench, pytest.raises(AssertionError):
         test_nothing_else_is_carried_in_either_direction(bench, EXPERIMENTAL)
+
+
+# IP by CAs, inside a virtual subnet too
+
+
+BY_CA = load("two_hosts").with_nve(carries=Carries.IP_BY_CA)
+
+
+@pytest.fixture(scope="module")
+def by_ca() -> Iterator[Bench]:
+    with running(BY_CA) as bench:
+        yield bench
+
+
+TO_RED2 = {"IPv4": v4() / UDP(), "IPv6": v6() / UDP()}
+
+
+@pytest.mark.parametrize("dst", [RED2, RED3, RED1, STRANGER])
+@pytest.mark.parametrize("packet", TO_RED2.values(), ids=TO_RED2)
+def test_a_packet_goes_to_whom_its_ca_names_whatever_its_mac_address(by_ca: Bench, packet: Packet, dst: str) -> None:
+    made = agrees(by_ca, "red1", from_red1(packet, dst=dst))
+    [(interface, frame)] = made.out
+    assert (interface, Ether(frame[42:]).dst) == (by_ca.uplink, RED2)
+
+
+@pytest.mark.parametrize("packet", [v4(dst="10.0.0.3") / UDP(), v6(dst="fd00:10::3") / UDP()], ids=["IPv4", "IPv6"])
+def test_so_does_one_on_the_same_host(by_ca: Bench, packet: Packet) -> None:
+    [(interface, frame)] = agrees(by_ca, "red1", from_red1(packet, dst=RED2)).out
+    assert (interface, Ether(frame).dst) == ("red3", RED3)
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [v4(dst="10.0.0.77") / UDP(), v4(dst="10.0.0.3", chksum=1) / UDP(), v4(dst="10.0.0.3", len=2000) / UDP(), ARP()],
+    ids=["nobody's CA", "a broken checksum", "a length that is too long", "ARP"],
+)
+def test_what_names_nobody_goes_by_its_mac_address(by_ca: Bench, packet: Packet) -> None:
+    [(interface, frame)] = agrees(by_ca, "red1", from_red1(packet, dst=RED2)).out
+    assert (interface, Ether(frame[42:]).dst) == (by_ca.uplink, RED2)
+
+
+def test_broadcasts_stay_broadcasts(by_ca: Bench) -> None:
+    inner = from_red1(v4(dst="10.0.0.3") / UDP() / Raw(b"to everybody"), dst=EVERYBODY)
+    agrees_on_flood(by_ca, "red1", inner, inner)
+
+
+def test_without_that_choice_a_packet_goes_by_its_mac_address() -> None:
+    with running(load("two_hosts").with_nve(carries=Carries.IP)) as bench:
+        [(interface, frame)] = agrees(bench, "red1", from_red1(v4(dst="10.0.0.3") / UDP(), dst=RED2)).out
+    assert (interface, Ether(frame[42:]).dst) == (bench.uplink, RED2)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "instead"),
+    [
+        ("nvgre.bpf.c", "if (nve.by_ca && !is_group && !router)", "if (0)"),
+        ("route.h", "{.vsid = vsid, .version = to.version", "{.vsid = vsid, .version = 0"),
+    ],
+)
+def test_a_fault_in_going_by_cas_is_noticed(
+    file: str, text: str, instead: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = Mutant(file, text, instead).compiled(tmp_path)
+    monkeypatch.setattr(ebpf, "object_file", lambda: programs)
+    with running(BY_CA) as bench, pytest.raises(AssertionError):
+        test_so_does_one_on_the_same_host(bench, v4(dst="10.0.0.3") / UDP())

@@ -34,10 +34,16 @@ int from_port(struct __sk_buff *skb)
 	if (denied(skb, skb->ingress_ifindex, port->vid, DIRECTION_OUT))
 		return drop_sent(skb, port, DROP_ACL_OUT);
 	int is_group = eth->h_dest[0] & 1;
+	struct router *router = nve.routes && is_router(eth->h_dest) ? find_router(port->vsid) : 0;
+	if (nve.by_ca && !is_group && !router) {
+		address_by_ca(skb, port->vsid);
+		eth = (void *)(long)skb->data;
+		if ((void *)(eth + 1) > (void *)(long)skb->data_end)
+			return drop_sent(skb, port, DROP_MALFORMED);
+	}
 	struct record *record = find_record(port->vsid, eth->h_dest);
 	if (!record)
 		record = find_learnt(port->vsid, eth->h_dest);
-	struct router *router = nve.routes && is_router(eth->h_dest) ? find_router(port->vsid) : 0;
 	if ((is_group && (nve.proxy_neighbours || nve.routes)) || router) {
 		int action = ask_neighbours(skb, port);
 		if (action != TC_ACT_UNSPEC)

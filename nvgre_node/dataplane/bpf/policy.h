@@ -42,7 +42,8 @@ struct nve {
 	__u8 acls;             /* whether any port has rules */
 	__u8 probe;            /* V2: the vendors' VSID is in use with peers that are listed for it */
 	__u8 carries_ip;       /* and ARP, and nothing else; 0: any Ethernet frame, I1 */
-	__u8 reserved[2];
+	__u8 by_ca;            /* inside a virtual subnet, too, IP goes by CAs */
+	__u8 reserved;
 	__u32 deviations;      /* by enum deviation, one bit each: what this NVE does wrong */
 	__u32 slow_path;       /* index of the interface that leads to the slow path, or 0 */
 };

@@ -126,6 +126,23 @@ static __always_inline int rewrite(struct __sk_buff *skb, const __u8 *mac)
 	return 0;
 }
 
+/* Addresses an IP packet to whom the lookup record of its destination CA names, if there is one. */
+static __noinline int address_by_ca(struct __sk_buff *skb, __u32 vsid)
+{
+	struct route_key to = {};
+	struct in6_addr source = {};
+	__u8 hops = 0;
+	if (!read_packet(skb, &to, &source, &hops))
+		return 0;
+	struct neighbour_key target = {.vsid = vsid, .version = to.version, .ca = to.ca};
+	struct neighbour *found = bpf_map_lookup_elem(&neighbours, &target);
+	struct ethhdr *eth = (void *)(long)skb->data;
+	if (found && found->type != RECORD_ROUTER && found->type != RECORD_L2ONLY &&
+	    (void *)(eth + 1) <= (void *)(long)skb->data_end)
+		__builtin_memcpy(eth->h_dest, found->mac, ETH_ALEN);
+	return 0;
+}
+
 /* What route() makes of a frame: it goes on to `next`, or there is a reason to drop it, and what its sender is told. */
 struct verdict {
 	struct record_key next;

@@ -9,7 +9,7 @@ from dataclasses import replace
 from zlib import crc32
 
 from nvgre_node.acl import Direction
-from nvgre_node.choices import Deviation, FlowIds, TooBig, UnknownUnicast
+from nvgre_node.choices import Carries, Deviation, FlowIds, TooBig, UnknownUnicast
 from nvgre_node.dataplane.base import PUNT, PUNT_BYTES, Drop
 from nvgre_node.dataplane.model import learn, mss
 from nvgre_node.dataplane.model.acl import denies
@@ -17,7 +17,7 @@ from nvgre_node.dataplane.model.fragment import fragments, is_fragmentable, oute
 from nvgre_node.dataplane.model.headers import DF, ipv4, ipv6, is_group
 from nvgre_node.dataplane.model.inner import is_carried
 from nvgre_node.dataplane.model.neighbours import asked
-from nvgre_node.dataplane.model.route import ROUTER, NextHop, route
+from nvgre_node.dataplane.model.route import ROUTER, NextHop, read, route
 from nvgre_node.dataplane.model.source_check import source_fault
 from nvgre_node.dataplane.model.state import Counted, Path, Result, State, dropped
 from nvgre_node.dataplane.model.too_big import too_big
@@ -34,6 +34,7 @@ from nvgre_node.wire import (
     OVERHEAD,
     NvgreHeader,
     flow_id,
+    octets,
 )
 
 _LARGEST_IP_PACKET = 0xFFFF
@@ -65,7 +66,8 @@ def forwarded(state: State, port: Port, untagged: bytes) -> Result:
     if router and destination == ROUTER:
         hop = route(state, port, router, untagged)
         return hop if isinstance(hop, Result) else onward(state, port, hop)
-    record = learn.whereabouts(state, vsid, destination)
+    untagged = by_ca(state, vsid, untagged)
+    record = learn.whereabouts(state, vsid, untagged[:6])
     if record is None:
         if state.policy.nve.unknown is UnknownUnicast.FLOOD:
             return flood(state, port, untagged)
@@ -73,6 +75,13 @@ def forwarded(state: State, port: Port, untagged: bytes) -> Result:
             return Result(out=((PUNT, untagged[:PUNT_BYTES]),), counted={(vsid, "punted"): 1})
         return dropped(vsid, Drop.UNKNOWN_UNICAST)
     return to_vm(state, port, record, untagged)
+
+
+def by_ca(state: State, vsid: int, frame: bytes) -> bytes:
+    """The frame as it goes on where IP goes by CAs: to whom the record of its destination names, if there is one."""
+    packet = read(frame) if state.policy.nve.carries is Carries.IP_BY_CA else None
+    record = state.record_of_ca(vsid, packet.destination) if packet else None
+    return octets(record.mac) + frame[6:] if record else frame
 
 
 def onward(state: State, port: Port, hop: NextHop) -> Result:

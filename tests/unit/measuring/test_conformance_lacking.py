@@ -152,6 +152,7 @@ UNSEEN = {
     Capability.CLAMPS_MSS,  # of TCP connections
     Capability.FRAGMENTS_OUTER,  # what no sound network asks for; `mtu` shows it
     Capability.CARRIES_IP,  # `isolation` knows it
+    Capability.FORWARDS_BY_CA,  # no row of RFC 7637's
     Capability.COUNTS_PORTS,  # `show counters` says so
     Capability.COUNTS_PAS,
     Capability.UPDATES,  # `migration` is for
