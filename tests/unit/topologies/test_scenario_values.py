@@ -224,7 +224,7 @@ VALUES: list[Case] = [
     Case(
         "frames that are carried",
         {"hosts:\n": "nve: {carries: ipv4}\nhosts:\n"},
-        ["3:16: nve.carries: 'ipv4' is not 'ethernet' or 'ip'"],
+        ["3:16: nve.carries: 'ipv4' is not 'ethernet', 'ip' or 'ip_by_ca'"],
     ),
     Case(
         "a scenario name with a blank",
