@@ -380,7 +380,7 @@ class ProviderHost(NamespacedNode):
             next_hops.keep(hops)
 
     def is_ready(self) -> bool:
-        """Whether every next hop of the NVE is resolved: from then on it drops nothing for want of a neighbour."""
+        """Whether its NVE passes on what comes, and every next hop is resolved: from then on nothing is lost."""
         hops = self.next_hops()
         with self.inside():
-            return next_hops.are_resolved(hops)
+            return next_hops.are_resolved(hops) and self.dataplane.is_ready()

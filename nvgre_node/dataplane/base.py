@@ -184,6 +184,9 @@ class DataPlane(Protocol):
     def attach(self, policy: NvePolicy, uplinks: tuple[str, ...]) -> None:
         """Puts the policy into force on the ports it names and on these uplinks; all of them exist and are up."""
 
+    def is_ready(self) -> bool:
+        """Whether it passes on what VMs send, from the next frame on."""
+
     def counters(self) -> dict[int, SubnetCounters]:
         """Counters since attach, by VSID; NO_SUBNET holds what could be given to none."""
 

@@ -24,6 +24,7 @@ from nvgre_node.wire import OVERHEAD
 
 KEY_PRESENT = 0x2000
 IGNORE_ENCAP_LIMIT = 0x1  # IP6_TNL_F_IGN_ENCAP_LIMIT: else Linux puts a destination options header before GRE
+_STATE, _FORWARDING = ("IFLA_LINKINFO", "IFLA_INFO_SLAVE_DATA", "IFLA_BRPORT_STATE"), 3  # BR_STATE_FORWARDING
 _FDB = {"flags": NTF_MASTER, "state": NUD_NOARP}  # static; what is permanent is the bridge's own
 
 BRIDGED = frozenset(
@@ -122,6 +123,12 @@ class BridgedDataPlane(ABC):
     @abstractmethod
     def counters(self) -> dict[int, SubnetCounters]:
         """Counters since attach, by VSID."""
+
+    def is_ready(self) -> bool:
+        """Whether every port of its bridges forwards: that takes the kernel a while after a link has come up."""
+        with namespace.netlink() as ip:
+            ports = [link for link in ip.get_links() if link.get("master") in self._bridges.values()]
+        return all(port.get_nested(*_STATE) == _FORWARDING for port in ports)
 
     def port_counters(self) -> dict[str, PortCounters]:
         """What the interfaces that are ports count, by port; drops are not told apart."""

@@ -45,7 +45,7 @@ def test_it_answers_each_line_and_its_end_is_noticed(place: Path) -> None:
 
 
 def test_what_says_nothing_is_not_waited_for_without_end(place: Path) -> None:
-    silent = f"{BACKWARDS}input()\n"
+    silent = f"{BACKWARDS}while True:\n    input()\n"
     with dialogue(UserModeLinux(), [sys.executable, "-c", silent], CHECKOUT, place, NIC) as talk:
         talk.ask("abc", PATIENCE)
         with pytest.raises(TimeoutError, match="said nothing"):

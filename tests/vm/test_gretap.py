@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -233,3 +234,13 @@ def test_external_devices_leave_the_choice_among_pas_of_ipv6_to_the_kernel_and_r
     choice = "leaves the choice among PAs of IPv6 to the kernel"
     with pytest.raises(BadInputError, match=choice), NvgreNet(scenario, EXTERNAL):
         pass
+
+
+@pytest.mark.parametrize("plane", PLANES)
+def test_a_network_is_ready_once_every_port_of_its_bridges_forwards(plane: str) -> None:
+    """A link that has come up is told to its bridge only after a while: what came before that would be lost."""
+    with NvgreNet(load("two_hosts"), plane) as net:
+        for host in net.provider_hosts:
+            ports = json.loads(host.run_process(["bridge", "-json", "link"]).stdout)
+            assert len(ports) >= 4
+            assert {port["state"] for port in ports} == {"forwarding"}

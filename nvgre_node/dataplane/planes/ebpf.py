@@ -173,6 +173,10 @@ class EbpfDataPlane:
     def _port_at(self, ifindex: int) -> str:
         return next((name for name, index in self._index.items() if index == ifindex), "")
 
+    def is_ready(self) -> bool:
+        """From the moment on at which it is attached."""
+        return True
+
     def punted(self) -> list[Punted]:
         """The frames that were handed to user space since the last call."""
         return self._punts.read() if self._punts else []

@@ -159,6 +159,10 @@ class LiveModel:
         self._punts.append(Punted(interface, vsid, result.out[0][1]))
         return replace(result, out=())
 
+    def is_ready(self) -> bool:
+        """From the moment on at which it is attached."""
+        return True
+
     def punted(self) -> list[Punted]:
         """The frames that were handed to user space since the last call."""
         with self._lock:

@@ -215,6 +215,10 @@ class OvsDataPlane:
         """Not while it runs."""
         raise BadInputError(f"{policy.nve.host}: {self.name} has no {Capability.UPDATES}")
 
+    def is_ready(self) -> bool:
+        """From the moment on at which it is attached."""
+        return True
+
     def port_counters(self) -> dict[str, PortCounters]:
         """What the kernel counts at the interfaces that are ports, trunk ports as a whole; drops are not told apart."""
         return devices.port_counters(self._before)
