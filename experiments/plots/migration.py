@@ -16,6 +16,7 @@ _CURVES = {
     "tcp_silence_ms": ("a TCP stream stands still", style.PATHS["VXLAN"]),
 }
 _TICKS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+_AT_LEAST_SHOWN = 20.0
 _LEAST = 1.0
 """Milliseconds between two probes: what is shorter does not show."""
 
@@ -34,11 +35,12 @@ def draw(samples: Sequence[Sample]) -> Figure:
         for place, (column, (label, colour)) in enumerate(_CURVES.items()):
             _draw_curve(axes, place, sorted(rows.number(sample, column) for sample in samples), label, colour)
         axes.set_xscale("symlog", linthresh=_LEAST, linscale=0.4)
-        axes.set_xlim(left=0)
         axes.set_ylim(0, 104)
         axes.set_xlabel("cut off for at most (ms); what is below 1 ms falls between two probes")
         axes.set_ylabel("% of moves")
         axes.set_xticks(_TICKS, [str(tick) for tick in _TICKS])
+        longest = max(rows.number(sample, column) for sample in samples for column in _CURVES)
+        axes.set_xlim(0, max(_AT_LEAST_SHOWN, 1.2 * longest))
         axes.grid()
         axes.legend(loc="lower right")
     return figure

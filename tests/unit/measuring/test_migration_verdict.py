@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from experiments.beacon import Record
 from experiments.migration import Move, checks, judge, measurements
-from experiments.results import Verdict
+from experiments.plots import migration as plot
+from experiments.results import Sample, Verdict
 from nvgre_node.migration import Migration
 from topologies import load
 
@@ -74,3 +76,23 @@ def test_a_broken_stream_is_found_and_one_in_which_nothing_arrived_too() -> None
 def test_moves_between_subnets_of_pas_are_measured_apart() -> None:
     names = {measurement.name: measurement.n for measurement in measurements(judged(record()))}
     assert names["outage, all moves"] == names["outage, between PA subnets"] == 2
+
+
+SAMPLES: list[Sample] = [
+    {"outage_ms": 0.0, "tcp_silence_ms": 5.0},
+    {"outage_ms": 4.0, "tcp_silence_ms": 6.0},
+    {"outage_ms": 300.0, "tcp_silence_ms": 310.0},
+]
+
+
+def test_the_figure_says_how_long_and_how_often_not_at_all() -> None:
+    assert plot.headline(SAMPLES) == "3 moves: cut off for 4.0 ms (median); 1 lost no probe at all"
+    (axes,) = plot.draw(SAMPLES).axes
+    assert axes.get_xlim()[1] > 310
+    ends = [np.asarray(line.get_ydata()).max() for line in axes.get_lines()]
+    assert ends == [100, 50, 100, 50]  # a curve, and its median
+
+
+def test_a_figure_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="no samples"):
+        plot.draw([])
